@@ -150,7 +150,9 @@ class PILImage(Image.Image):
     def copy(self): return _own(type(self), super().copy(), self.full_size)
     def crop(self, box=None): return _own(type(self), super().crop(box))
     def resize(self, *args, **kwargs): return _own(type(self), super().resize(*args, **kwargs))
-    def transpose(self, method): return _own(type(self), super().transpose(method))
+    def transpose(self, method):
+        full = self.full_size[::-1] if Image.Image.transpose(Image.new('1', (2,1)), method).size==(1,2) else self.full_size
+        return _own(type(self), super().transpose(method), full)
     def to_thumb(self, h:int, w:int|None=None):
         "A copy that fits into `h` by `w` pixels, not enlarged; `w` is `h` when not given"
         im = self.copy()
