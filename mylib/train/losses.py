@@ -70,8 +70,9 @@ class Loss:
 
     def _beside(self, name, pred):
         "The list in attribute `name` as a tensor on the device of `pred`, made once"
-        values,key = getattr(self, name),(name, pred.device, pred.dtype)
+        values = getattr(self, name)
         if values is None: return None
+        key = name, pred.device, pred.dtype
         if self._moved.get(key, (None,))[0] is not values:
             self._moved[key] = values, torch.as_tensor(values, device=pred.device, dtype=pred.dtype)
         return self._moved[key][1]
@@ -89,6 +90,7 @@ def _core(shape): return [o for o in shape if o!=1]
 # %% ../../nbs/train/00_losses.ipynb #36eacccf
 def _class_target(pred, targ, axis):
     "`targ` as int64, in the shape of `pred` without `axis`; axes of length 1 more or less are no difference"
+    if targ.dtype==torch.int64 and axis==-1 and targ.shape==pred.shape[:-1]: return targ
     if targ.is_floating_point():
         raise UsageError(f"Cross entropy needs class numbers, but the targets are {targ.dtype}. For numbers to predict use "
                          "`MSELossFlat`, for several labels an item `BCEWithLogitsLossFlat`, else convert with `.long()`.")
@@ -120,8 +122,8 @@ class CrossEntropyLossFlat(Loss):
 
     def _entropy(self, pred, targ, **kwargs):
         "PyTorch's cross entropy, which wants the classes on axis 1"
-        kwargs = dict(ignore_index=self.ignore_index, label_smoothing=self.label_smoothing, **kwargs)
-        return F.cross_entropy(pred.movedim(self.axis, 1) if pred.ndim>2 else pred, targ, **kwargs)
+        pred = pred.movedim(self.axis, 1) if pred.ndim>2 else pred
+        return F.cross_entropy(pred, targ, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing, **kwargs)
 
     def __call__(self, pred, targ):
         targ,pred = _class_target(pred, targ, self.axis),_full(pred)
