@@ -1,0 +1,62 @@
+"""All tests: notebooks, then tests/
+
+python tools/test.py             everything; the last line counts notebooks and tests
+python tools/test.py nbs/core    only the notebooks of some folders
+"""
+import os, re, subprocess, sys, tempfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def notebooks(place):
+    "The notebooks that `nbdev-test` runs below `place`"
+    paths = [place] if place.suffix=='.ipynb' else sorted(place.rglob('*.ipynb'))
+    return [p for p in paths if not (p.parent/'.notest').exists() and not any(o[0] in '_.' for o in p.relative_to(ROOT).parts)]
+
+
+def echo(command):
+    "Run a command, showing what it prints; returns its exit code and its output"
+    lines = []
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          encoding='utf-8', errors='replace') as process:
+        for line in process.stdout:
+            print(line, end='', flush=True)
+            lines.append(line)
+    return process.returncode, ''.join(lines)
+
+
+def test_notebooks(place):
+    "(passed, failed) of the notebooks below `place`"
+    n = len(notebooks(place))
+    if not n: return 0, 0
+    code,output = echo([str(Path(sys.executable).with_name('nbdev-test')), '--path', str(place), '--n-workers', '2', '--timing'])
+    if code==0: return n, 0
+    listed = re.search(r'Failed On The Following Notebooks:\n=+\n((?:\t.*\n?)+)', output)
+    failed = len(listed[1].split()) if listed else n
+    return n-failed, failed
+
+
+def test_python():
+    "(passed, failed) of the tests in tests/; a skipped one is neither"
+    if not any((ROOT/'tests').rglob('test_*.py')): return 0, 0
+    with tempfile.TemporaryDirectory() as tmp:
+        code,_ = echo([sys.executable, '-m', 'pytest', '-q', f'--junitxml={tmp}/result.xml', 'tests'])
+        if not Path(tmp, 'result.xml').exists(): return 0, 1
+        suites = ElementTree.parse(Path(tmp, 'result.xml')).getroot().iter('testsuite')
+        n,failed,skipped = (sum(o) for o in zip(*((int(s.get('tests')), int(s.get('failures'))+int(s.get('errors')), int(s.get('skipped')))
+                                                  for s in suites)))
+    return n-failed-skipped, max(failed, 0 if code==0 else 1)
+
+
+def main(argv=None):
+    os.environ.setdefault('OMP_NUM_THREADS', '1') # two notebooks at a time
+    places = [Path(o).resolve() for o in (sys.argv[1:] if argv is None else argv)]
+    results = [test_notebooks(o) for o in places or [ROOT/'nbs']] + ([] if places else [test_python()])
+    passed,failed = (sum(o) for o in zip(*results))
+    print(f'{passed} passed, {failed} failed', flush=True)
+    return 1 if failed or not passed else 0
+
+
+if __name__=='__main__': sys.exit(main())
