@@ -92,14 +92,20 @@ def _tuple(xs): return xs if isinstance(xs, tuple) else (xs,)
 @patch(as_prop=True)
 def n_inp(self:DataLoaders) -> int:
     "How many slots of a batch are inputs"
-    n = getattr(self.train_ds, 'n_inp', None)
-    return max(1, len(_tuple(self.train_ds[0]))-1) if n is None else n
+    n = getattr(getattr(self.train, 'dataset', None), 'n_inp', None)
+    return max(1, self.n_slots-1) if n is None else n
+
+@patch(as_prop=True)
+def n_slots(self:DataLoaders) -> int:
+    "How many slots a batch has"
+    ds = getattr(self.train, 'dataset', None)
+    return len(_tuple(next(iter(self.train)) if ds is None else ds[0]))
 
 @patch(as_prop=True)
 def blocks(self:DataLoaders) -> list:
     "A Block a slot"
-    blocks = getattr(self.train_ds, 'blocks', None)
-    return [TransformBlock() for _ in _tuple(self.train_ds[0])] if blocks is None else blocks
+    blocks = getattr(getattr(self.train, 'dataset', None), 'blocks', None)
+    return [TransformBlock() for _ in range(self.n_slots)] if blocks is None else blocks
 
 @patch(as_prop=True)
 def vocab(self:DataLoaders): "The categories of the target"; return self.train_ds.vocab
