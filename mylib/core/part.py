@@ -35,28 +35,31 @@ def _args(obj):
 def describe(
     obj, # A marked object, function, class or `partial` of one, or plain data: None, bool, number, text, lists and dicts of these
     where:str='this', # What `obj` is to the user, for the message
+    given:dict|None=None, # Name to object: what the user hands over again when the model is loaded
 ) -> dict|list|str|float|int|bool|None: # Ready for `json.dumps`
     "Describe `obj` as JSON"
+    name = next((n for n,o in (given or {}).items() if o is obj), None)
+    if name is not None: return {'given': name}
     if obj is None or isinstance(obj, (bool, int, str)): return obj
     if isinstance(obj, float):
         if math.isfinite(obj): return obj
         raise NotAPart(f"{where} contains {obj}, which JSON cannot hold. Use a finite number.")
-    if isinstance(obj, (list, tuple)): return [describe(o, where) for o in obj]
-    if isinstance(obj, dict) and all(isinstance(k, str) for k in obj) and 'part' not in obj:
-        return {k: describe(v, where) for k,v in obj.items()}
-    if isinstance(obj, functools.partial): return _describe_partial(obj, where)
+    if isinstance(obj, (list, tuple)): return [describe(o, where, given) for o in obj]
+    if isinstance(obj, dict) and all(isinstance(k, str) for k in obj) and not {'part', 'given'}&set(obj):
+        return {k: describe(v, where, given) for k,v in obj.items()}
+    if isinstance(obj, functools.partial): return _describe_partial(obj, where, given)
     name = getattr(obj, 'part_name', None)
     if not isinstance(name, str):
         raise NotAPart(f"{where} contains `{_name_of(obj)}`, which is not a marked part of the library. "
-                       "Give it to `load_learner(..., parts={...})` when you load the model.")
+                       "Name it, export(..., parts={'mine': it}), and hand it over at load_learner(..., parts={'mine': it}).")
     if inspect.isclass(obj) or inspect.isroutine(obj): return {'part': name}
-    return {'part': name, 'args': describe(dict(_args(obj)), where)}
+    return {'part': name, 'args': describe(dict(_args(obj)), where, given)}
 
 # %% ../../nbs/core/02_part.ipynb #a36d8c0e
-def _describe_partial(obj, where):
+def _describe_partial(obj, where, given):
     "A `partial` of a marked function, with keyword arguments only"
     if obj.args: raise NotAPart(f"{where} contains {obj}, which fixes unnamed arguments. Use names: partial(f, thresh=0.2).")
-    return {**describe(obj.func, where), 'partial': describe(dict(obj.keywords), where)}
+    return {**describe(obj.func, where, given), 'partial': describe(dict(obj.keywords), where, given)}
 
 def _name_of(obj): return getattr(obj, '__qualname__', type(obj).__qualname__)
 

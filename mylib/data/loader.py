@@ -268,9 +268,25 @@ def new(self:DataLoader,
     return DataLoader(self.dataset if dataset is None else dataset, **{**{n: getattr(self, n) for n in names}, **kwargs})
 
 # %% ../../nbs/data/05_loader.ipynb #c26511cf
-def _tuple(xs): return xs if isinstance(xs, tuple) else (xs,)
+class _Some:
+    "The samples of `dataset` at `idxs`; the rest is the data set's own"
+    def __init__(self, dataset, idxs): self.dataset,self.idxs = dataset,idxs
+    def __len__(self): return len(self.idxs)
+    def __getitem__(self, i): return self.dataset[self.idxs[i]]
 
 # %% ../../nbs/data/05_loader.ipynb #12bc717c
+@patch
+def pick(self:DataLoader,
+    idxs:Sequence[int], # Positions of the samples
+) -> DataLoader: # Of one batch
+    "A loader of the samples at `idxs`, in that order"
+    ds = self.dataset.on_items([self.dataset.item(i) for i in idxs]) if isinstance(self.dataset, Datasets) else _Some(self.dataset, idxs)
+    return self.new(ds, batch_size=len(idxs), shuffle=False, training=False, drop_last=False, num_workers=0)
+
+# %% ../../nbs/data/05_loader.ipynb #77c3ac59
+def _tuple(xs): return xs if isinstance(xs, tuple) else (xs,)
+
+# %% ../../nbs/data/05_loader.ipynb #2c453b4d
 @patch
 def decode_batch(self:DataLoader,
     batch:tuple, # As the loader yields it
@@ -283,7 +299,7 @@ def decode_batch(self:DataLoader,
     samples = list(zip(*xs))
     return [self.dataset.decode(s) for s in samples] if isinstance(self.dataset, Datasets) else samples
 
-# %% ../../nbs/data/05_loader.ipynb #2c453b4d
+# %% ../../nbs/data/05_loader.ipynb #2d9968e4
 @patch
 def explain(self:DataLoader,
     n:int=4, # Samples in the batch
