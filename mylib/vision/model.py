@@ -9,6 +9,7 @@ __all__ = ['create_head', 'arch_name', 'TimmBody', 'TorchvisionBody', 'output_sh
            'build_vision_model', 'create_vision_model', 'default_split', 'model_stats']
 
 # %% ../../nbs/vision/03_model.ipynb #93bf4ec6
+import urllib.error, urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -108,7 +109,7 @@ class TorchvisionBody(nn.Module):
 def output_shape(
     body:nn.Module, # Takes pictures
     size:Sequence[int], # (channels, height, width) of a picture
-) -> tuple: # Without the batch
+) -> tuple: # Without the batch; empty when several tensors come out
     "The shape of what `body` makes of a picture"
     was_training = body.training
     body.eval()
@@ -116,7 +117,7 @@ def output_shape(
     except Exception: # a model that holds tensors which are neither parameters nor buffers
         with torch.no_grad(): out = body(torch.zeros(1, *size, device=next(body.parameters()).device))
     finally: body.train(was_training)
-    return tuple(out.shape[1:])
+    return tuple(out.shape[1:]) if isinstance(out, Tensor) else ()
 
 # %% ../../nbs/vision/03_model.ipynb #83b72601
 def _meta(module):
@@ -152,7 +153,9 @@ def _timm_body(name, n_in, pool, args, pretrained):
     shape = (n_in, *([side]*2 if isinstance(side, int) else side))
     maps = output_shape(TimmBody(model), shape)
     body = TimmBody(model, maps=pool and len(maps)==3 and maps[0]==model.num_features)
-    return body, (maps if body.maps else output_shape(body, shape))[0]
+    try: return body, (maps if body.maps else output_shape(body, shape))[0]
+    except (NotImplementedError, IndexError) as e:
+        raise UsageError(f"timm's `{name}` gives no features to classify with. Choose another model, such as 'convnext_tiny'.") from e
 
 def _torchvision_body(name, n_in, pool, args):
     if args: raise UsageError(f"`arch_args` {args} are for models of timm; `{name}` is one of torchvision. Leave them out.")
@@ -186,7 +189,7 @@ def create_body(
     args = _checked_args(arch_args)
     if library=='timm': body,n = _timm_body(name, n_in, pool, args, pretrained)
     else: body,n = _torchvision_body(name, n_in, pool, args)
-    body.arch_name = f'{library}.{name}'
+    body.arch_name,body.n_in = f'{library}.{name}',n_in
     return body, n, body.maps
 
 # %% ../../nbs/vision/03_model.ipynb #c2183f7c
@@ -250,6 +253,7 @@ def _pretrained_body(name, weights, pretrained, **kwargs):
     from_hub = pretrained and weights is None
     if from_hub: _check_has_weights(library, short)
     make = lambda: create_body(name, pretrained=from_hub and library=='timm', **kwargs)
+    if from_hub and library=='timm': _fetched(name, lambda: _check_online(short))
     body,n,maps = _fetched(name, make) if from_hub else make()
     if weights is not None: load_weights_(body, _read_weights(weights), f'The weights in {weights}')
     elif from_hub and library=='torchvision':
@@ -258,8 +262,19 @@ def _pretrained_body(name, weights, pretrained, **kwargs):
 
 def _check_has_weights(library, name):
     import timm
-    if library=='timm' and not (timm.is_model_pretrained(name) if '.' not in name else True):
+    if library=='timm' and not timm.is_model_pretrained(name):
         raise UsageError(f"timm has no pre-trained weights for `{name}`. Pass `pretrained=False` to start from scratch, or `weights=` a local safetensors file.")
+
+def _check_online(name):
+    "Fail at once where there is no network: the hub's client would try for a minute"
+    import timm
+    from huggingface_hub import constants, try_to_load_from_cache
+    cfg = timm.get_pretrained_cfg(name)
+    repo = cfg.hf_hub_id or ''
+    repo += f'{cfg.architecture}.{cfg.tag}' if repo.endswith('/') else ''
+    if repo and isinstance(try_to_load_from_cache(repo, cfg.hf_hub_filename or 'model.safetensors'), str): return
+    try: urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method='HEAD'), timeout=10).close()
+    except urllib.error.HTTPError: pass
 
 # %% ../../nbs/vision/03_model.ipynb #51ad9fdb
 @part('vision.model')
@@ -327,8 +342,11 @@ def _parts(module):
     return pieces
 
 def _timm_parts(model):
+    "timm's groups of layers, where a model has them"
     from timm.models import group_parameters
-    groups = group_parameters(model, model.group_matcher(coarse=True), return_values=True)
+    try: matcher = model.group_matcher(coarse=True)
+    except (AttributeError, AssertionError, NotImplementedError): return _parts(model)
+    groups = group_parameters(model, matcher, return_values=True)
     return [groups[k] for k in sorted(groups)]
 
 def _halves(pieces):
@@ -344,7 +362,7 @@ def default_split(
 ) -> list: # Lists of parameters: the early body, the late body, the head
     "Three groups of parameters, from the input to the output"
     body = model[0]
-    pieces = _timm_parts(body.model) if isinstance(body, TimmBody) and hasattr(body.model, 'group_matcher') else _parts(body)
+    pieces = _timm_parts(body.model) if isinstance(body, TimmBody) else _parts(body)
     return [o for o in (*_halves(pieces), list(model[1:].parameters())) if o]
 
 # %% ../../nbs/vision/03_model.ipynb #ff667762
@@ -357,5 +375,4 @@ def model_stats(
     elif not isinstance(body, TorchvisionBody): return None
     elif _is_inception(_model_name(body)): mean,std = [.5]*3,[.5]*3
     else: mean,std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-    n_in = next(m.in_channels for m in body.modules() if isinstance(m, nn.Conv2d))
-    return (mean, std) if n_in==3 else tuple([sum(o)/len(o)]*n_in for o in (mean, std))
+    return (mean, std) if body.n_in==3 else tuple([sum(o)/len(o)]*body.n_in for o in (mean, std))
