@@ -57,9 +57,10 @@ def _reduced(x, size):
     if factors==[1,1]: return x
     return F.interpolate(x, size=[math.ceil(n/f) for n,f in zip(x.shape[-2:], factors)], mode='area')
 
-def _grid(matrix, size, align_corners):
-    "Where in the source each pixel of `size` lies: (b, h, w, 2)"
-    if (matrix[:,2,:2]==0).all(): return F.affine_grid(matrix[:,:2], [len(matrix), 1, *size], align_corners=align_corners)
+def _grid(matrix, size, align_corners, device):
+    "Where in the source each pixel of `size` lies: (b, h, w, 2); `matrix` is still on the CPU, so looking at it waits for nothing"
+    is_affine,matrix = (matrix[:,2,:2]==0).all(), _to(matrix, device)
+    if is_affine: return F.affine_grid(matrix[:,:2], [len(matrix), 1, *size], align_corners=align_corners)
     flat = torch.eye(3, device=matrix.device, dtype=matrix.dtype)[None,:2]
     at = F.affine_grid(flat, [1, 1, *size], align_corners=align_corners).view(1, -1, 2)
     at = torch.cat([at, torch.ones_like(at[...,:1])], -1) @ matrix.mT
@@ -79,7 +80,7 @@ def resample(
     size = tuple(x.shape[-2:] if size is None else size)
     if matrix is None and size==tuple(x.shape[-2:]): return x
     if matrix is None: matrix = torch.eye(3).expand(len(x), 3, 3)
-    grid = _grid(_to(matrix, x.device), size, align_corners)
+    grid = _grid(matrix, size, align_corners, x.device)
     if mode!='nearest': x = _reduced(x, size)
     return F.grid_sample(x, grid.to(x.dtype), mode=mode, padding_mode=pad_mode, align_corners=align_corners)
 
