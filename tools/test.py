@@ -31,7 +31,7 @@ def test_notebooks(place):
     "(passed, failed) of the notebooks below `place`"
     n = len(notebooks(place))
     if not n: return 0, 0
-    code,output = echo([str(Path(sys.executable).with_name('nbdev-test')), '--path', str(place), '--n-workers', '2', '--timing'])
+    code,output = echo([str(Path(sys.executable).with_name('nbdev-test')), str(place), '--n-workers', '2', '--timing'])
     if code==0: return n, 0
     listed = re.search(r'Failed On The Following Notebooks:\n=+\n((?:\t.*\n?)+)', output)
     failed = len(listed[1].split()) if listed else n
