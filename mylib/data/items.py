@@ -11,7 +11,7 @@ __all__ = ['image_extensions', 'get_files', 'get_image_files', 'get_text_files',
 # %% ../../nbs/data/01_items.ipynb #f4545f34
 import os, re
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from fastcore.foundation import L
 
@@ -87,7 +87,7 @@ def parent_label(
 
 # %% ../../nbs/data/01_items.ipynb #4b3e27b5
 class RegexLabeller:
-    "Label by the first group of the regular expression `pat`"
+    "Label by the first group of the regular expression `pat`, in which a path has `/` on every system"
     def __init__(self,
         pat:str, # With one group in parentheses
         match:bool=False, # Must the pattern match from the start?
@@ -97,7 +97,7 @@ class RegexLabeller:
         if not re.compile(pat).groups: raise UsageError(f"The pattern {pat!r} has no group. Put parentheses around the part that is the label.")
 
     def __call__(self, path):
-        found = self.matcher(str(path))
+        found = self.matcher(path.as_posix() if isinstance(path, PurePath) else str(path))
         if found: return found.group(1)
         raise UsageError(f"The pattern {self.pat!r} finds nothing in {str(path)!r}. Try it with `re.search` on that name.")
 
