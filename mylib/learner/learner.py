@@ -257,11 +257,11 @@ def validate(self:Learner,
     "Loss and metrics over a whole set"
     recorder = Recorder(self.metrics)
     with unchanged(self.model):
-        Run(self.model, self.dls, self.loss_func, callbacks=[recorder, *self._extra(cbs)]).validate(self._in_order(ds_idx) if dl is None else dl)
+        Run(self.model, self.dls, self.loss_func, callbacks=[recorder, *self._extra(cbs)]).validate(self.in_order(ds_idx) if dl is None else dl)
     return list(recorder.last.values())
 
 @patch
-def _in_order(self:Learner, ds_idx):
+def in_order(self:Learner, ds_idx):
     "The loader of a set, each sample once and in its order"
     dl = self.dls[ds_idx]
     return dl.new(shuffle=False, training=False, drop_last=False) if getattr(dl, 'shuffle', False) else dl
@@ -278,7 +278,7 @@ def get_preds(self:Learner,
 ) -> tuple: # ([inputs,] predictions, targets [, decoded] [, losses]), on the CPU; targets are `None` where there are none
     "Predictions for a whole set, in its order"
     activation,decoder = self.activation_and_decoder()
-    res = gather(self.model, self.dls, self._in_order(ds_idx) if dl is None else dl, activation=act or activation,
+    res = gather(self.model, self.dls, self.in_order(ds_idx) if dl is None else dl, activation=act or activation,
                  with_input=with_input, loss_func=self.loss_func if with_loss else None, callbacks=self._extra())
     decoded = [decoder(res.preds)] if with_decoded else []
     return (*([res.inputs] if with_input else []), res.preds, res.targs, *decoded, *([res.losses] if with_loss else []))

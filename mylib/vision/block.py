@@ -49,5 +49,12 @@ class ImageBlock(TransformBlock):
             for block,x in zip(blocks, (*sample, out)) if len(sample)<len(blocks) else zip((*blocks, blocks[-1]), (*sample, out)): block.show(x, ctx=ax)
             if len(sample)==len(blocks): ax.title.set_color('green' if _same(sample[-1], out) else 'red')
 
+    def show_titled(self, samples:Sequence[tuple], titles:Sequence[str], blocks:Sequence[TransformBlock], *, nrows:int|None=None, ncols:int|None=None, figsize:tuple|None=None):
+        "The inputs of decoded `samples` in a grid, each under its title"
+        axs = get_grid(len(samples), nrows=nrows, ncols=ncols, figsize=figsize, imsize=2.4)
+        for ax,sample,title in zip(axs, samples, titles):
+            blocks[0].show(sample[0], ctx=ax)
+            ax.set_title(title, fontsize=9)
+
 # %% ../../nbs/vision/04_block.ipynb #2403c7fe
 def _same(a, b): return bool(np.all(np.asarray(a)==np.asarray(b))) if np.shape(a)==np.shape(b) else False
