@@ -17,8 +17,8 @@ from .samples import digits_folder
 
 # %% ../../nbs/core/06_archive.ipynb #16e487e2
 def _refuse(archive, name, why):
-    raise UsageError(f"{archive} was not unpacked: its member {name!r} {why}. Get the data from a source that you trust, "
-                     "or look into the archive with another program.")
+    raise UsageError(f"{archive} was not unpacked: its member {name!r} {why}. Get the data from a source that you "
+                     "trust, or look into the archive with another program.")
 
 def _parts(archive, name):
     "The parts of a member's path, which must stay inside; empty for the top folder"
@@ -64,12 +64,14 @@ class _Unpacker:
         self.n_seen += 1
         parts = _parts(self.archive, name)
         if kind not in ('file', 'folder'): _refuse(self.archive, name, f"is a {kind}")
-        if self.n_seen>self.max_files: _refuse(self.archive, name, f"comes after {self.max_files:,} others; `max_files` allows no more")
+        if self.n_seen>self.max_files:
+            _refuse(self.archive, name, f"comes after {self.max_files:,} others; `max_files` allows no more")
         if size>self.max_bytes-self.n_bytes: self._too_large(name)
         self._make_folders(name, parts if kind=='folder' else parts[:-1])
         if kind=='file': self._write(name, parts, opened)
 
-    def _too_large(self, name): _refuse(self.archive, name, f"makes more than {self.max_bytes:,} bytes; `max_bytes` allows no more")
+    def _too_large(self, name):
+        _refuse(self.archive, name, f"makes more than {self.max_bytes:,} bytes; `max_bytes` allows no more")
     def _make_folders(self, name, parts):
         for i in range(1, len(parts)+1):
             if parts[:i] in self.folders: continue
@@ -80,7 +82,9 @@ class _Unpacker:
     def _write(self, name, parts, opened):
         if parts in self.files or parts in self.folders: _refuse(self.archive, name, 'is there twice')
         try: self.n_bytes += _copy(opened(), self.folder.joinpath(*parts), self.max_bytes-self.n_bytes)
-        except FileExistsError: _refuse(self.archive, name, 'differs from another only by upper and lower case, which this system does not tell apart')
+        except FileExistsError:
+            _refuse(self.archive, name, 'differs from another only by upper and lower case, which this system does '
+                                        'not tell apart')
         if self.n_bytes>self.max_bytes: self._too_large(name)
         self.files.add(parts)
 
@@ -102,8 +106,10 @@ def unpack(
         try:
             members = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive)
             for o in members: writer.add(*o)
-        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError) as e:
-            raise UsageError(f"{archive} is damaged, encrypted, or no zip or tar archive ({e}). Delete it and get it again.") from e
+        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError,
+                NotImplementedError) as e:
+            raise UsageError(f"{archive} is damaged, encrypted, or no zip or tar archive ({e}). Delete it and get "
+                             "it again.") from e
         if strip: _strip(folder)
     return dest
 
@@ -148,7 +154,8 @@ def untar_data(
     dest = data/_stem(name)
     if dest.is_dir() and not force_download: return dest
     packed = _fetched(url, home()/'data' if archive is None else Path(archive), name, force_download)
-    if not packed.is_file(): raise UsageError(f"There is no archive {packed}. Pass one of `URLs`, an address, or the path of an archive.")
+    if not packed.is_file():
+        raise UsageError(f"There is no archive {packed}. Pass one of `URLs`, an address, or the path of an archive.")
     if not dest.is_dir(): return unpack(packed, dest, strip=True)
     new = unpack(packed, dest.with_name(f'.{dest.name}-new-{os.getpid()}'), strip=True)
     shutil.rmtree(dest)

@@ -172,8 +172,8 @@ def _fetch(url, part, note, timeout, show):
 
 # %% ../../nbs/core/04_download.ipynb #4fff5cf5
 def _advice(url, dest, reason):
-    return UsageError(f"Could not download {url}: {reason}. Check the address and the network, or put the file at {dest} yourself; "
-                      "it is then used without network.")
+    return UsageError(f"Could not download {url}: {reason}. Check the address and the network, or put the file at "
+                      f"{dest} yourself; it is then used without network.")
 
 def _try(url, dest, part, note, timeout, show, retries):
     "Attempts until `part` is complete"
@@ -181,7 +181,8 @@ def _try(url, dest, part, note, timeout, show, retries):
         try: return _fetch(url, part, note, timeout, show)
         except urllib.error.HTTPError as e:
             if e.code==416: part.write_bytes(b''); note.unlink(missing_ok=True)
-            elif e.code<500 and e.code not in (408, 429): raise _advice(url, dest, f"the server answers {e.code} {e.reason}") from e
+            elif e.code<500 and e.code not in (408, 429):
+                raise _advice(url, dest, f"the server answers {e.code} {e.reason}") from e
             reason = f"the server answers {e.code} {e.reason}"
         except urllib.error.URLError as e: reason = getattr(e.reason, 'strerror', None) or e.reason
         except (OSError, http.client.HTTPException) as e: reason = str(e) or type(e).__name__
@@ -206,7 +207,8 @@ def download_url(
 ) -> Path: # The complete file
     "Fetch `url` unless the file is there already"
     if urllib.parse.urlparse(url).scheme not in ('http', 'https', 'file'):
-        raise UsageError(f"`url` is {str(url)!r}, which is no address. It must begin with http://, https:// or file://.")
+        raise UsageError(f"`url` is {str(url)!r}, which is no address. It must begin with http://, https:// or "
+                         "file://.")
     dest = _destination(url, dest)
     part,note = dest.with_name(dest.name+'.part'),dest.with_name(dest.name+'.part.version')
     if _is_right(dest, sha256): return dest
@@ -228,6 +230,6 @@ def _finish(url, part, note, dest, sha256):
     note.unlink(missing_ok=True)
     if sha256 and found!=sha256.lower():
         part.unlink()
-        raise UsageError(f"The file from {url} has the SHA-256 {found}, but {sha256.lower()} was expected, so it was deleted. "
-                         "It may have changed on the server: find out before you use another sum.")
+        raise UsageError(f"The file from {url} has the SHA-256 {found}, but {sha256.lower()} was expected, so it "
+                         "was deleted. It may have changed on the server: find out before you use another sum.")
     os.replace(part, dest)

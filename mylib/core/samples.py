@@ -20,11 +20,13 @@ from .download import home, whole_folder
 def _write_digits(folder):
     "Fill `folder` with a PNG for each digit, its values 0..16 as 0..255"
     try: from sklearn.datasets import load_digits
-    except ImportError as e: raise UsageError("The digits come with scikit-learn. Install it: `pip install scikit-learn`.") from e
+    except ImportError as e:
+        raise UsageError("The digits come with scikit-learn. Install it: `pip install scikit-learn`.") from e
     digits = load_digits()
     for o in digits.target_names: (folder/str(o)).mkdir()
     pixels = (digits.images*255/16).round().astype(np.uint8)
-    for i,(im,label) in enumerate(zip(pixels, digits.target)): Image.fromarray(im).save(folder/str(label)/f'{i:04d}.png')
+    for i,(im,label) in enumerate(zip(pixels, digits.target)):
+        Image.fromarray(im).save(folder/str(label)/f'{i:04d}.png')
 
 # %% ../../nbs/core/05_samples.ipynb #7558bbd9
 def digits_folder(

@@ -87,7 +87,8 @@ def get_grid(
     "A grid with room for `n` pictures"
     if nrows is None: nrows = math.ceil(n/ncols) if ncols else max(1, math.isqrt(n))
     if ncols is None: ncols = max(1, math.ceil(n/nrows))
-    if n>nrows*ncols: raise UsageError(f"{n} pictures do not fit into {nrows} x {ncols} places. Leave out `nrows` or `ncols`.")
+    if n>nrows*ncols:
+        raise UsageError(f"{n} pictures do not fit into {nrows} x {ncols} places. Leave out `nrows` or `ncols`.")
     axs = list(subplots(nrows, ncols, figsize=figsize, imsize=imsize, suptitle=suptitle)[1].flat)
     for ax in axs: ax.axis('off')
     return axs[:n]
@@ -105,7 +106,8 @@ def show_images(
 ) -> list: # The axes
     "Draw pictures side by side"
     titles = [None]*len(ims) if titles is None else titles
-    if len(titles)!=len(ims): raise UsageError(f"There are {len(ims)} pictures but {len(titles)} titles. Give one for each.")
+    if len(titles)!=len(ims):
+        raise UsageError(f"There are {len(ims)} pictures but {len(titles)} titles. Give one for each.")
     axs = get_grid(len(ims), nrows, ncols=ncols, figsize=figsize, imsize=imsize, suptitle=suptitle)
     for im,title,ax in zip(ims, titles, axs): show_image(im, ax, title=title, **kwargs)
     return axs

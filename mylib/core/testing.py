@@ -36,7 +36,8 @@ def _corners(shape, x, y, r):
     return dict(square=[(x-r,y-r), (x+r,y-r), (x+r,y+r), (x-r,y+r)],
                 triangle=[(x,y-r), (x+r,y+r), (x-r,y+r)],
                 cross=[(x-third,y-r), (x+third,y-r), (x+third,y-third), (x+r,y-third), (x+r,y+third), (x+third,y+third),
-                       (x+third,y+r), (x-third,y+r), (x-third,y+third), (x-r,y+third), (x-r,y-third), (x-third,y-third)])[shape]
+                       (x+third,y+r), (x-third,y+r), (x-third,y+third), (x-r,y+third), (x-r,y-third),
+                       (x-third,y-third)])[shape]
 
 def _draw_shape(shape, size, rng):
     "One picture of `shape`, a light colour on a dark ground or the other way round"

@@ -92,12 +92,15 @@ class _Times(Module):
 def _branch(expansion, ni, nf, nh, stride, groups, act_cls, ks, **kwargs):
     "Two convolutions, or three with a narrow one between"
     zero = dict(norm_type=NormType.BatchZero, act_cls=None, **kwargs)
-    if expansion==1: return [ConvLayer(ni, nh, ks, stride, groups=groups, act_cls=act_cls, **kwargs), ConvLayer(nh, nf, ks, groups=groups, **zero)]
-    return [ConvLayer(ni, nh, 1, act_cls=act_cls, **kwargs), ConvLayer(nh, nh, ks, stride, groups=groups, act_cls=act_cls, **kwargs),
+    if expansion==1:
+        return [ConvLayer(ni, nh, ks, stride, groups=groups, act_cls=act_cls, **kwargs),
+                ConvLayer(nh, nf, ks, groups=groups, **zero)]
+    return [ConvLayer(ni, nh, 1, act_cls=act_cls, **kwargs),
+            ConvLayer(nh, nh, ks, stride, groups=groups, act_cls=act_cls, **kwargs),
             ConvLayer(nh, nf, 1, **zero)]
 
 def _shortcut(ni, nf, stride, ndim):
-    "Make the input as large as the output: pool, then change the channels ([Bag of tricks](https://arxiv.org/abs/1812.01187), fig. 2c)"
+    "Pool the input, then change its channels ([Bag of tricks](https://arxiv.org/abs/1812.01187), fig. 2c)"
     pool = [getattr(nn, f'AvgPool{ndim}d')(stride, ceil_mode=True)] if stride!=1 else []
     return nn.Sequential(*pool, *([ConvLayer(ni, nf, 1, act_cls=None, ndim=ndim)] if ni!=nf else []))
 
@@ -105,7 +108,7 @@ def _shortcut(ni, nf, stride, ndim):
 class ResBlock(Module):
     "Residual block: `ni*expansion` channels in, `nf*expansion` out"
     def __init__(self,
-        expansion:int, # 1 for two convolutions; more for three, of which the middle one has so many times fewer channels
+        expansion:int, # 1 for two convolutions; more for three, the middle one so many times narrower
         ni:int, # Channels in, before `expansion`
         nf:int, # Channels out, before `expansion`
         stride:int=1, # 2 halves the picture
@@ -142,9 +145,10 @@ def icnr_init(
     scale:int=2, # How many times larger
     init:Callable=nn.init.kaiming_normal_, # Fills a weight in place
 ) -> Tensor: # New weight of the same shape
-    "A weight whose `scale**2` channels of one place are equal ([Aitken et al.](https://arxiv.org/abs/1707.02937), section 3)"
+    "A weight with equal channels for each place ([Aitken et al.](https://arxiv.org/abs/1707.02937), section 3)"
     ni,*rest = x.shape
-    if ni%scale**2: raise UsageError(f"{ni} channels cannot be laid out in squares of {scale}. Use a multiple of {scale**2}.")
+    if ni%scale**2:
+        raise UsageError(f"{ni} channels cannot be laid out in squares of {scale}. Use a multiple of {scale**2}.")
     return init(x.new_empty(ni//scale**2, *rest)).repeat_interleave(scale**2, 0)
 
 class PixelShuffle_ICNR(nn.Sequential):
@@ -158,7 +162,8 @@ class PixelShuffle_ICNR(nn.Sequential):
         act_cls:Callable|None=nn.ReLU, # Makes the activation
     ):
         nf = ni if nf is None else nf
-        conv = ConvLayer(ni, nf*scale**2, 1, norm_type=norm_type, act_cls=act_cls, bias_std=0., init=lambda w: w.copy_(icnr_init(w, scale)))
+        conv = ConvLayer(ni, nf*scale**2, 1, norm_type=norm_type, act_cls=act_cls, bias_std=0.,
+                         init=lambda w: w.copy_(icnr_init(w, scale)))
         blurs = [nn.ReplicationPad2d((1,0,1,0)), nn.AvgPool2d(2, stride=1)] if blur else []
         super().__init__(conv, nn.PixelShuffle(scale), *blurs)
 
@@ -174,7 +179,8 @@ def simple_cnn(
     sizes = [o or [d]*n for o,d in ((kernel_szs, 3), (strides, 2))]
     for name,o in zip(('kernel_szs', 'strides'), sizes):
         if len(o)!=n: raise UsageError(f"`{name}` has {len(o)} entries for {n} convolutions. Give one for each.")
-    layers = [ConvLayer(filters[i], filters[i+1], sizes[0][i], sizes[1][i], norm_type=NormType.Batch if bn and i<n-1 else None)
+    layers = [ConvLayer(filters[i], filters[i+1], sizes[0][i], sizes[1][i],
+                        norm_type=NormType.Batch if bn and i<n-1 else None)
               for i in range(n)]
     return nn.Sequential(*layers, PoolFlatten())
 

@@ -144,15 +144,17 @@ def n_params(
 
 def _leaves(model):
     "Named modules without children, but for those that only compute a weight"
-    return [(n, m) for n,m in model.named_modules() if 'parametrizations' not in n and all(k=='parametrizations' for k,_ in m.named_children())]
+    return [(n, m) for n,m in model.named_modules()
+            if 'parametrizations' not in n and all(k=='parametrizations' for k,_ in m.named_children())]
 
-def _shape(x): return [_shape(o) for o in x] if isinstance(x, (tuple, list)) else tuple(x.shape) if hasattr(x, 'shape') else None
+def _shape(x):
+    return [_shape(o) for o in x] if isinstance(x, (tuple, list)) else tuple(x.shape) if hasattr(x, 'shape') else None
 
 # %% ../../nbs/nn/02_hooks.ipynb #017bc8c1
 def layer_info(
     model:nn.Module,
     *xb, # A batch of inputs
-) -> list: # Dicts with name, type, shape (of the output), n_params, trainable (`None` without parameters), in order of running
+) -> list: # Dicts with name, type, shape of the output, n_params, trainable (`None` without parameters)
     "What the layers of `model` are and give"
     rows = {}
     def _note(name, m, _i, out):

@@ -123,7 +123,8 @@ def init_linear(
     bias_std:float|None=0.01, # Standard deviation of the bias; 0 for none, `None` leaves PyTorch's
 ):
     "Fill weight and bias so that the size of activations stays the same from layer to layer"
-    if bias_std is not None and m.bias is not None: nn.init.normal_(m.bias, 0, bias_std) if bias_std else nn.init.zeros_(m.bias)
+    if bias_std is not None and m.bias is not None:
+        nn.init.normal_(m.bias, 0, bias_std) if bias_std else nn.init.zeros_(m.bias)
     if init=='auto':
         slope = getattr(act, 'negative_slope', 0.01 if act is nn.LeakyReLU else 0.)
         nn.init.kaiming_normal_(m.weight, a=slope, nonlinearity='linear' if act is None else 'leaky_relu')
@@ -190,7 +191,7 @@ def set_bn_eval(
 
 # %% ../../nbs/nn/00_layers.ipynb #f78c29bf
 class SimpleSelfAttention(Module):
-    "Self attention over all places of a picture, with one matrix ([Doria et al.](https://github.com/sdoria/SimpleSelfAttention))"
+    "Self attention over all places of a picture ([Doria et al.](https://github.com/sdoria/SimpleSelfAttention))"
     def __init__(self,
         n_in:int, # Channels
         ks:int=1, # Kernel of the convolution

@@ -92,13 +92,15 @@ def _class_target(pred, targ, axis):
     "`targ` as int64, in the shape of `pred` without `axis`; axes of length 1 more or less are no difference"
     if targ.dtype==torch.int64 and axis==-1 and targ.shape==pred.shape[:-1]: return targ
     if targ.is_floating_point():
-        raise UsageError(f"Cross entropy needs class numbers, but the targets are {targ.dtype}. For numbers to predict use "
-                         "`MSELossFlat`, for several labels an item `BCEWithLogitsLossFlat`, else convert with `.long()`.")
+        raise UsageError(f"Cross entropy needs class numbers, but the targets are {targ.dtype}. For numbers to "
+                         "predict use `MSELossFlat`, for several labels an item `BCEWithLogitsLossFlat`, else "
+                         "convert with `.long()`.")
     axis = axis % pred.ndim
     shape = pred.shape[:axis] + pred.shape[axis+1:]
     if _core(shape)!=_core(targ.shape):
-        raise UsageError(f"Predictions of shape {tuple(pred.shape)} with the classes on axis {axis} need targets of shape "
-                         f"{tuple(shape)}, but these are {tuple(targ.shape)}. Check the model's output, or set `axis`.")
+        raise UsageError(f"Predictions of shape {tuple(pred.shape)} with the classes on axis {axis} need targets of "
+                         f"shape {tuple(shape)}, but these are {tuple(targ.shape)}. Check the model's output, or "
+                         "set `axis`.")
     return targ.long().reshape(shape)
 
 # %% ../../nbs/train/00_losses.ipynb #fa53b875
@@ -113,7 +115,8 @@ class CrossEntropyLossFlat(Loss):
         reduction:str='mean', # 'mean' (weighted, if there are weights), 'sum', or 'none'
     ):
         super().__init__(reduction)
-        self.axis,self.weight,self.ignore_index,self.label_smoothing = axis,_as_list(weight),ignore_index,label_smoothing
+        self.axis,self.weight = axis,_as_list(weight)
+        self.ignore_index,self.label_smoothing = ignore_index,label_smoothing
 
     @property
     def activation(self): return softmax if self.axis==-1 else partial(softmax, axis=self.axis)
@@ -123,7 +126,8 @@ class CrossEntropyLossFlat(Loss):
     def _entropy(self, pred, targ, **kwargs):
         "PyTorch's cross entropy, which wants the classes on axis 1"
         pred = pred.movedim(self.axis, 1) if pred.ndim>2 else pred
-        return F.cross_entropy(pred, targ, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing, **kwargs)
+        return F.cross_entropy(pred, targ, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing,
+                               **kwargs)
 
     def __call__(self, pred, targ):
         targ,pred = _class_target(pred, targ, self.axis),_full(pred)
@@ -153,7 +157,8 @@ class FocalLoss(CrossEntropyLossFlat):
         axis:int=-1, # Where the predictions have the classes
         ignore_index:int=-100, # Targets of this value do not count
     ):
-        if gamma!=0 and gamma<1: raise UsageError(f"`gamma` is {gamma}, where the gradient is infinite at p=1. Use 0, or at least 1.")
+        if gamma!=0 and gamma<1:
+            raise UsageError(f"`gamma` is {gamma}, where the gradient is infinite at p=1. Use 0, or at least 1.")
         super().__init__(axis, weight, ignore_index, reduction=reduction)
         self.gamma = gamma
 
@@ -170,8 +175,9 @@ def _label_target(pred, targ):
     "`targ` as float, in the shape of `pred`, from which it may differ by a last axis of length 1"
     shape,other = pred.shape,targ.shape
     if shape!=other and not (shape==(*other, 1) or other==(*shape, 1)):
-        raise UsageError(f"Predictions have the shape {tuple(shape)}, targets {tuple(other)}. Here they must be equal, a row of "
-                         "0 and 1 an item. For one class an item use `CrossEntropyLossFlat`, or encode the targets one-hot.")
+        raise UsageError(f"Predictions have the shape {tuple(shape)}, targets {tuple(other)}. Here they must be "
+                         "equal, a row of 0 and 1 an item. For one class an item use `CrossEntropyLossFlat`, or "
+                         "encode the targets one-hot.")
     return targ.reshape(shape).to(pred.dtype)
 
 # %% ../../nbs/train/00_losses.ipynb #d57d3ed0
@@ -212,7 +218,8 @@ class BCELossFlat(Loss):
     def __call__(self, pred, targ):
         with torch.autocast(pred.device.type, enabled=False):
             pred = _full(pred)
-            return F.binary_cross_entropy(pred, _label_target(pred, targ), self._beside('weight', pred), reduction=self.reduction)
+            return F.binary_cross_entropy(pred, _label_target(pred, targ), self._beside('weight', pred),
+                                          reduction=self.reduction)
 
 # %% ../../nbs/train/00_losses.ipynb #a1c86f9c
 def _number_target(pred, targ):
@@ -220,8 +227,8 @@ def _number_target(pred, targ):
     same = _core(pred.shape)==_core(targ.shape)
     flat = pred.shape[:1]==targ.shape[:1] and pred.numel()==targ.numel() and min(pred.ndim, targ.ndim)==2
     if not (same or flat):
-        raise UsageError(f"Predictions have the shape {tuple(pred.shape)}, targets {tuple(targ.shape)}: as many numbers an item "
-                         "are needed. Check `n_out` of the model, and `n_inp` of the data.")
+        raise UsageError(f"Predictions have the shape {tuple(pred.shape)}, targets {tuple(targ.shape)}: as many "
+                         "numbers an item are needed. Check `n_out` of the model, and `n_inp` of the data.")
     return targ.reshape(pred.shape).to(pred.dtype)
 
 # %% ../../nbs/train/00_losses.ipynb #0822516b

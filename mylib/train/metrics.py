@@ -31,7 +31,8 @@ class Metric:
     "Something that sees batches and has a `value` over all of them; subclasses write `reset`, `update` and `value`"
     name:str='metric' # Column of the table
     def reset(self): "Forget every batch"
-    def update(self, pred, *targs): raise NotImplementedError(f"`{type(self).__name__}` has no `update(pred, *targs)`. Write one.")
+    def update(self, pred, *targs):
+        raise NotImplementedError(f"`{type(self).__name__}` has no `update(pred, *targs)`. Write one.")
     @property
     def value(self) -> float: raise NotImplementedError(f"`{type(self).__name__}` has no `value`. Write a property.")
 
@@ -112,14 +113,15 @@ def as_metric(
         f.reset()
         return f
     if callable(f): return Mean(f)
-    raise UsageError(f"{f!r} is no metric. Pass a function of predictions and targets, or an object with `name`, `reset`, `update`, `value`.")
+    raise UsageError(f"{f!r} is no metric. Pass a function of predictions and targets, or an object with `name`, "
+                     "`reset`, `update`, `value`.")
 
 # %% ../../nbs/train/01_metrics.ipynb #e36141e6
 def _same_size(pred, targ, what):
     "`pred` and `targ` flat, if they have equally many elements"
     if pred.numel()!=targ.numel():
-        raise UsageError(f"{what}: predictions of shape {tuple(pred.shape)} do not fit targets of shape {tuple(targ.shape)}. "
-                         "Check the model's output, or set `axis`.")
+        raise UsageError(f"{what}: predictions of shape {tuple(pred.shape)} do not fit targets of shape "
+                         f"{tuple(targ.shape)}. Check the model's output, or set `axis`.")
     return pred.reshape(-1), targ.reshape(-1)
 
 # %% ../../nbs/train/01_metrics.ipynb #6110e164
@@ -296,7 +298,8 @@ class _Overlap(Metric):
 
     def _binary(self):
         if len(self._rates()[0])!=2:
-            raise UsageError(f"`{type(self).__name__}` is for ground and one class, but there are {len(self._rates()[0])} classes. Use `DiceMulti`.")
+            raise UsageError(f"`{type(self).__name__}` is for ground and one class, but there are "
+                             f"{len(self._rates()[0])} classes. Use `DiceMulti`.")
         return [o[1].item() for o in self._rates()]
 
 # %% ../../nbs/train/01_metrics.ipynb #b1ce6d64

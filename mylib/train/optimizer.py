@@ -31,7 +31,7 @@ def even_mults(
 
 # %% ../../nbs/train/04_optimizer.ipynb #52e22051
 def spread(
-    value:float|slice|Sequence, # A number for all; `slice(a,b)` in equal multiples; `slice(b)` for the last, the others a tenth of it; or a list
+    value:float|slice|Sequence, # For all; `slice(a,b)`: equal multiples; `slice(b)`: the last, others a tenth; or a list
     n:int, # Number of groups, at least 1
 ) -> list: # `n` values
     "One value for each parameter group"
@@ -40,7 +40,9 @@ def spread(
         if value.start is None: return [value.stop/10]*(n-1) + [value.stop]
         return even_mults(value.start, value.stop, n)
     if not hasattr(value, '__len__'): return [value]*n
-    if len(value)!=n: raise UsageError(f"There are {len(value)} values for {n} parameter groups. Give {n}, a single number, or slice(lowest, highest).")
+    if len(value)!=n:
+        raise UsageError(f"There are {len(value)} values for {n} parameter groups. Give {n}, a single number, or "
+                         "slice(lowest, highest).")
     return list(value)
 
 # %% ../../nbs/train/04_optimizer.ipynb #648c3c25
@@ -59,15 +61,19 @@ def _check_groups(groups, model):
     names = {id(p): n for n,p in model.named_parameters()} if isinstance(model, nn.Module) else {}
     seen = set()
     for p in (p for g in groups for p in g):
-        if id(p) in seen: raise UsageError(f"The parameter `{names.get(id(p), tuple(p.shape))}` is in more than one group. Check the splitter.")
+        if id(p) in seen:
+            raise UsageError(f"The parameter `{names.get(id(p), tuple(p.shape))}` is in more than one group. Check "
+                             "the splitter.")
         seen.add(id(p))
     left = [n for i,n in names.items() if i not in seen]
-    if left: raise UsageError(f"{len(left)} parameters, such as `{left[0]}`, are in no group of the splitter and would never be trained. Add them to one.")
+    if left:
+        raise UsageError(f"{len(left)} parameters, such as `{left[0]}`, are in no group of the splitter and would "
+                         "never be trained. Add them to one.")
 
 # %% ../../nbs/train/04_optimizer.ipynb #f188976c
 def param_groups(
     model:nn.Module|Iterable, # A model, or parameters, or lists of parameters
-    splitter:Callable|None=None, # Gets the model, returns lists of parameters from the input to the output; `None` makes one group
+    splitter:Callable|None=None, # Gets the model, returns lists of parameters, input first; `None`: one group
 ) -> list: # Lists of parameters, none empty
     "The parameter groups of `model`"
     groups = (splitter or params)(model) if isinstance(model, nn.Module) else model
@@ -113,7 +119,8 @@ def freeze_to_(
     always:Iterable=(), # Parameters that learn wherever they are, such as `norm_params(model)`
 ):
     "Set `requires_grad` so that only the groups from `n` on learn"
-    if not -len(groups)<=n<=len(groups): raise UsageError(f"Cannot freeze to group {n}: there are {len(groups)} groups. Use at most that.")
+    if not -len(groups)<=n<=len(groups):
+        raise UsageError(f"Cannot freeze to group {n}: there are {len(groups)} groups. Use at most that.")
     n,always = n if n>=0 else n+len(groups),{id(p) for p in always}
     for i,ps in enumerate(groups):
         for p in ps: p.requires_grad_(i>=n or id(p) in always)
@@ -123,7 +130,7 @@ _places = dict(lr=['lr'], mom=['mom', 'momentum', ('betas', 0)], sqr_mom=['sqr_m
                wd=['wd', 'weight_decay'], eps=['eps'])
 
 def _place(opt, name):
-    "Where `opt` keeps `name`: a key of its groups and perhaps a position in the tuple there; None when it has no such thing"
+    "Where `opt` keeps `name`: a key of its groups, and a position in the tuple there or None; or None if it has none"
     places = _places.get(name, [name])
     given = opt.param_groups[0].get('hp_map', {}).get(name)
     for o in [given] if given else places:
@@ -140,7 +147,8 @@ def _rate_groups(opt):
 def _need_place(opt, name):
     if place := _place(opt, name): return place
     has = [o for o in _places if _place(opt, o)]
-    raise UsageError(f"`{type(opt).__name__}` has no hyper-parameter `{name}`. It has {', '.join(has)}.{near(name, has)}")
+    raise UsageError(f"`{type(opt).__name__}` has no hyper-parameter `{name}`. It has "
+                     f"{', '.join(has)}.{near(name, has)}")
 
 # %% ../../nbs/train/04_optimizer.ipynb #0a0dd69b
 def has_hyper(
@@ -215,7 +223,8 @@ def _defaults(steppers, given):
     needed = {}
     for f in steppers: needed.update(_hyper_names(f))
     for k in given:
-        if k not in needed and k!='lr': raise UsageError(f"No stepper has a hyper-parameter `{k}`; they have {list(needed)}.{near(k, needed)}")
+        if k not in needed and k!='lr':
+            raise UsageError(f"No stepper has a hyper-parameter `{k}`; they have {list(needed)}.{near(k, needed)}")
     res = {**needed, **given}
     missing = [k for k,v in res.items() if v is inspect.Parameter.empty]
     if missing: raise UsageError(f"The steppers need {missing}. Pass `Optimizer(params, steppers, {missing[0]}=...)`.")
@@ -272,13 +281,13 @@ def average_sqr_grad(_p, g, s, *, sqr_mom):
 
 # %% ../../nbs/train/04_optimizer.ipynb #c400186e
 def rms_prop_step(p, g, s, *, lr, mom, eps):
-    "Down the gradient over its usual size ([RMSProp](https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf), slide 29)"
+    "The gradient over its size ([RMSProp](https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf))"
     size = torch._foreach_sqrt(s['exp_avg_sq'])
     torch._foreach_add_(size, eps)
     momentum_step(p, torch._foreach_div(g, size), s, lr=lr, mom=mom)
 
 def adam_step(p, _g, s, *, lr, mom, sqr_mom, eps):
-    "Down the average gradient over its usual size, both corrected for their start at 0 ([Adam](https://arxiv.org/abs/1412.6980), algorithm 1)"
+    "Down the average gradient over its usual size ([Adam](https://arxiv.org/abs/1412.6980), algorithm 1)"
     size = torch._foreach_sqrt(s['exp_avg_sq'])
     torch._foreach_div_(size, [(1-sqr_mom**n)**0.5 for n in s.steps])
     torch._foreach_add_(size, eps)

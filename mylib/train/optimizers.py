@@ -21,7 +21,8 @@ from .optimizer import (Optimizer, average_grad, average_sqr_grad, has_hyper, l2
                                    rms_prop_step, set_hyper, weight_decay)
 
 # %% ../../nbs/train/05_optimizers.ipynb #5213821a
-def _tensors(params): return [p for g in params for p in (g['params'] if isinstance(g, dict) else [g] if isinstance(g, Tensor) else g)]
+def _tensors(params):
+    return [p for g in params for p in (g['params'] if isinstance(g, dict) else [g] if isinstance(g, Tensor) else g)]
 
 def _groups(params):
     "Parameters or groups as lists that can be walked twice; bare lists of parameters become groups"
@@ -42,7 +43,8 @@ def _ready(opt, lr, wd):
 
 def _compose(params, steps, lr, wd, decouple_wd, **hyper):
     "An `Optimizer` of a weight decay and `steps`"
-    opt = Optimizer(_groups(params), [weight_decay if decouple_wd else l2_reg, *steps], lr=_first(lr), wd=_first(wd), **hyper)
+    opt = Optimizer(_groups(params), [weight_decay if decouple_wd else l2_reg, *steps], lr=_first(lr), wd=_first(wd),
+                    **hyper)
     return _ready(opt, lr, wd)
 
 # %% ../../nbs/train/05_optimizers.ipynb #3205409d
@@ -57,7 +59,8 @@ def SGD(
     "Stochastic gradient descent, with momentum ([Polyak](https://doi.org/10.1016/0041-5553(64)90137-5))"
     if decouple_wd: return _compose(params, [momentum_step], lr, wd, True, mom=mom)
     params = _groups(params)
-    return _ready(torch.optim.SGD(params, lr=_first(lr), momentum=mom, weight_decay=_first(wd), fused=_fused(params)), lr, wd)
+    return _ready(torch.optim.SGD(params, lr=_first(lr), momentum=mom, weight_decay=_first(wd), fused=_fused(params)),
+                  lr, wd)
 
 # %% ../../nbs/train/05_optimizers.ipynb #20f6b47e
 @part('train.Adam')
@@ -70,7 +73,7 @@ def Adam(
     wd:float=0.01, # Weight decay
     decouple_wd:bool=True, # Shrink the weights, rather than change the gradient?
 ) -> torch.optim.Optimizer:
-    "[Adam](https://arxiv.org/abs/1412.6980), algorithm 1; by default with the weight decay of [AdamW](https://arxiv.org/abs/1711.05101), algorithm 2"
+    "[Adam](https://arxiv.org/abs/1412.6980) or [AdamW](https://arxiv.org/abs/1711.05101), algorithm 2"
     params,cls = _groups(params),torch.optim.AdamW if decouple_wd else torch.optim.Adam
     opt = cls(params, lr=_first(lr), betas=(mom, sqr_mom), eps=eps, weight_decay=_first(wd), fused=_fused(params))
     return _ready(opt, lr, wd)
@@ -98,9 +101,11 @@ def RMSProp(
     wd:float=0., # Weight decay
     decouple_wd:bool=True, # Shrink the weights, rather than change the gradient?
 ) -> torch.optim.Optimizer:
-    "Gradients over their usual size ([Hinton](https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf), slide 29)"
-    if decouple_wd: return _compose(params, [average_sqr_grad, rms_prop_step], lr, wd, True, mom=mom, sqr_mom=sqr_mom, eps=eps)
-    opt = torch.optim.RMSprop(_groups(params), lr=_first(lr), alpha=sqr_mom, eps=eps, weight_decay=_first(wd), momentum=mom, foreach=True)
+    "Gradients over their size ([Hinton](https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf))"
+    if decouple_wd:
+        return _compose(params, [average_sqr_grad, rms_prop_step], lr, wd, True, mom=mom, sqr_mom=sqr_mom, eps=eps)
+    opt = torch.optim.RMSprop(_groups(params), lr=_first(lr), alpha=sqr_mom, eps=eps, weight_decay=_first(wd),
+                              momentum=mom, foreach=True)
     return _ready(opt, lr, wd)
 
 # %% ../../nbs/train/05_optimizers.ipynb #faba6d47
@@ -175,7 +180,8 @@ def Larc(
     wd:float=0., # Weight decay, part of the gradient
 ) -> torch.optim.Optimizer:
     "Layer-wise adaptive rates ([You et al.](https://arxiv.org/abs/1708.03888), algorithm 1), with clipping"
-    opt = Optimizer(_groups(params), [larc_step], lr=_first(lr), mom=mom, clip=clip, trust_coeff=trust_coeff, eps=eps, wd=_first(wd))
+    opt = Optimizer(_groups(params), [larc_step], lr=_first(lr), mom=mom, clip=clip, trust_coeff=trust_coeff, eps=eps,
+                    wd=_first(wd))
     return _ready(opt, lr, wd)
 
 # %% ../../nbs/train/05_optimizers.ipynb #5cb8d68d
@@ -230,7 +236,8 @@ class Lookahead(torch.optim.Optimizer):
     def step(self, closure:Callable|None=None):
         "A step of the optimizer inside; every `k`-th time the slow weights follow"
         with torch.enable_grad(): loss = closure() if closure else None
-        begin = {p: p.clone() for p in _tensors(self.param_groups) if p.grad is not None and 'slow' not in self.state.get(p, ())}
+        begin = {p: p.clone() for p in _tensors(self.param_groups)
+                 if p.grad is not None and 'slow' not in self.state.get(p, ())}
         self.opt.step()
         for p,o in begin.items(): self.state[p]['slow'] = o
         for g in self.param_groups: self._follow(g)
@@ -273,7 +280,8 @@ def OptimWrapper(
     ours = [o for o in kwargs if o in ('mom', 'sqr_mom', 'eps', 'wd', *(hp_map or {}))]
     theirs,known = {k: v for k,v in kwargs.items() if k not in ours},inspect.signature(opt).parameters
     for k in theirs:
-        if k not in known: raise UsageError(f"`{opt.__name__}` takes no `{k}`. It takes {', '.join(list(known)[1:])}.{near(k, known)}")
+        if k not in known:
+            raise UsageError(f"`{opt.__name__}` takes no `{k}`. It takes {', '.join(list(known)[1:])}.{near(k, known)}")
     made = opt(_groups(params), lr=_first(lr), **theirs)
     if hp_map:
         for g in made.param_groups: g['hp_map'] = dict(hp_map)

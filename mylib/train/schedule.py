@@ -20,7 +20,8 @@ def _each(f, start, end):
     if not lists: return f(start, end)
     n = len(lists[0])
     if len(lists[-1])!=n:
-        raise UsageError(f"A schedule goes from {n} values to {len(lists[-1])}. Give one for each parameter group at both ends, or a single number.")
+        raise UsageError(f"A schedule goes from {n} values to {len(lists[-1])}. Give one for each parameter group "
+                         "at both ends, or a single number.")
     start,end = (list(o) if hasattr(o, '__len__') else [o]*n for o in (start, end))
     return [f(a, b) for a,b in zip(start, end)]
 
@@ -59,7 +60,9 @@ def SchedExp(
 ) -> Callable: # Function of progress
     "From `start` to `end` by equal multiples, as `lr_find` does"
     def _check(a, b):
-        if a*b<=0: raise UsageError(f"`SchedExp` multiplies, so it cannot go from {a} to {b}. Use values above 0, or `SchedLin`.")
+        if a*b<=0:
+            raise UsageError(f"`SchedExp` multiplies, so it cannot go from {a} to {b}. Use values above 0, or "
+                             "`SchedLin`.")
     _each(_check, start, end)
     return _sched(lambda a,b,x: a*(b/a)**x, start, end)
 
@@ -78,7 +81,8 @@ def combine_scheds(
 ) -> Callable: # Function of progress
     "Schedules one after the other; each gets its own progress from 0 to 1"
     pcts,scheds = [float(o) for o in pcts],list(scheds)
-    if len(pcts)!=len(scheds): raise UsageError(f"There are {len(pcts)} shares for {len(scheds)} schedules. Give one for each.")
+    if len(pcts)!=len(scheds):
+        raise UsageError(f"There are {len(pcts)} shares for {len(scheds)} schedules. Give one for each.")
     if not math.isclose(sum(pcts), 1, abs_tol=1e-6) or min(pcts)<0:
         raise UsageError(f"`pcts` is {pcts}, which makes {sum(pcts):g}. Use shares of at least 0 that make 1.")
     ends = list(itertools.accumulate(pcts))

@@ -22,7 +22,7 @@ from .metrics import Metric
 
 # %% ../../nbs/train/02_scikit.ipynb #9fc65883
 class ScikitMetric(Metric):
-    "A metric over all that was seen; subclasses say what to keep of a batch (`keep`) and what to do with it (`compute`)"
+    "A metric over all that was seen; subclasses `keep` what they need of a batch, and `compute` the value"
     module = 'sklearn.metrics' # Where the function is
 
     def __init__(self,
@@ -36,8 +36,10 @@ class ScikitMetric(Metric):
 
     def reset(self): self._seen = []
     def update(self, pred, targ): self._seen.append(self.keep(pred.detach(), targ.detach()))
-    def keep(self, pred, targ): raise NotImplementedError(f"`{type(self).__name__}` has no `keep(pred, targ)`. Write one.")
-    def compute(self, pred, targ): raise NotImplementedError(f"`{type(self).__name__}` has no `compute(pred, targ)`. Write one.")
+    def keep(self, pred, targ):
+        raise NotImplementedError(f"`{type(self).__name__}` has no `keep(pred, targ)`. Write one.")
+    def compute(self, pred, targ):
+        raise NotImplementedError(f"`{type(self).__name__}` has no `compute(pred, targ)`. Write one.")
 
     def call(self, targ, pred, **args):
         "The function itself; it is imported only now"
@@ -50,7 +52,9 @@ class ScikitMetric(Metric):
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter('always')
             try: value = float(self.compute(pred, targ))
-            except ImportError as e: raise UsageError(f"`{type(self).__name__}` needs scikit-learn and SciPy. Install with `pip install scikit-learn`.") from e
+            except ImportError as e:
+                raise UsageError(f"`{type(self).__name__}` needs scikit-learn and SciPy. Install with `pip install "
+                                 "scikit-learn`.") from e
             except ValueError as e: raise UsageError(f"`{type(self).__name__}` cannot be computed: {e}") from e
         self._warn([str(o.message) for o in said])
         return value
@@ -71,8 +75,9 @@ def _decided(name, pred, targ, axis):
 def _labelled(name, pred, targ, sigmoid):
     "Probabilities and truth of each label, (b, n)"
     if pred.shape!=targ.shape:
-        raise UsageError(f"`{name}`: predictions of shape {tuple(pred.shape)} do not fit targets of shape {tuple(targ.shape)}. "
-                         "Both must have a row of labels an item; for one class an item leave out `Multi`.")
+        raise UsageError(f"`{name}`: predictions of shape {tuple(pred.shape)} do not fit targets of shape "
+                         f"{tuple(targ.shape)}. Both must have a row of labels an item; for one class an item leave "
+                         "out `Multi`.")
     return pred.float().sigmoid() if sigmoid else pred.float(), targ
 
 # %% ../../nbs/train/02_scikit.ipynb #a31f4501
@@ -91,8 +96,10 @@ class Decision(ScikitMetric):
 @part('train.F1Score')
 class F1Score(Decision):
     "Harmonic mean of precision and recall"
-    def __init__(self, axis:int=-1, labels:Sequence|None=None, pos_label:int=1, average:str|None='binary', sample_weight:Sequence|None=None):
-        super().__init__('f1_score', axis=axis, labels=labels, pos_label=pos_label, average=average, sample_weight=sample_weight)
+    def __init__(self, axis:int=-1, labels:Sequence|None=None, pos_label:int=1, average:str|None='binary',
+                 sample_weight:Sequence|None=None):
+        super().__init__('f1_score', axis=axis, labels=labels, pos_label=pos_label, average=average,
+                         sample_weight=sample_weight)
 
 @part('train.FBeta')
 class FBeta(Decision):
@@ -105,21 +112,27 @@ class FBeta(Decision):
 @part('train.Precision')
 class Precision(Decision):
     "Share of right ones among those that were predicted"
-    def __init__(self, axis:int=-1, labels:Sequence|None=None, pos_label:int=1, average:str|None='binary', sample_weight:Sequence|None=None):
-        super().__init__('precision_score', axis=axis, labels=labels, pos_label=pos_label, average=average, sample_weight=sample_weight)
+    def __init__(self, axis:int=-1, labels:Sequence|None=None, pos_label:int=1, average:str|None='binary',
+                 sample_weight:Sequence|None=None):
+        super().__init__('precision_score', axis=axis, labels=labels, pos_label=pos_label, average=average,
+                         sample_weight=sample_weight)
 
 @part('train.Recall')
 class Recall(Decision):
     "Share of those that are there which were found"
-    def __init__(self, axis:int=-1, labels:Sequence|None=None, pos_label:int=1, average:str|None='binary', sample_weight:Sequence|None=None):
-        super().__init__('recall_score', axis=axis, labels=labels, pos_label=pos_label, average=average, sample_weight=sample_weight)
+    def __init__(self, axis:int=-1, labels:Sequence|None=None, pos_label:int=1, average:str|None='binary',
+                 sample_weight:Sequence|None=None):
+        super().__init__('recall_score', axis=axis, labels=labels, pos_label=pos_label, average=average,
+                         sample_weight=sample_weight)
 
 # %% ../../nbs/train/02_scikit.ipynb #55fd5707
 @part('train.Jaccard')
 class Jaccard(Decision):
     "Intersection of predicted and true over their union"
-    def __init__(self, axis:int=-1, labels:Sequence|None=None, pos_label:int=1, average:str|None='binary', sample_weight:Sequence|None=None):
-        super().__init__('jaccard_score', axis=axis, labels=labels, pos_label=pos_label, average=average, sample_weight=sample_weight)
+    def __init__(self, axis:int=-1, labels:Sequence|None=None, pos_label:int=1, average:str|None='binary',
+                 sample_weight:Sequence|None=None):
+        super().__init__('jaccard_score', axis=axis, labels=labels, pos_label=pos_label, average=average,
+                         sample_weight=sample_weight)
 
 @part('train.HammingLoss')
 class HammingLoss(Decision):
@@ -149,7 +162,9 @@ class MatthewsCorrCoef(Decision):
 def _absent(present, n):
     "Why there is no ROC curve, or nothing"
     missing = [i for i in range(n) if i not in present]
-    if missing: warnings.warn(f"the set has no item of class {', '.join(map(str, missing[:5]))}, and without it there is no value.")
+    if missing:
+        warnings.warn(f"the set has no item of class {', '.join(map(str, missing[:5]))}, and without it there is no "
+                      "value.")
     return bool(missing)
 
 # %% ../../nbs/train/02_scikit.ipynb #0828db1a
@@ -157,8 +172,8 @@ class _Probability(ScikitMetric):
     "Keeps the probability of class 1 of 2, flat"
     def keep(self, pred, targ):
         if pred.ndim>1 and pred.shape[self.axis]>2:
-            raise UsageError(f"`{type(self).__name__}` is for two classes, but predictions have the shape {tuple(pred.shape)}. "
-                             "Use `RocAuc` for more classes.")
+            raise UsageError(f"`{type(self).__name__}` is for two classes, but predictions have the shape "
+                             f"{tuple(pred.shape)}. Use `RocAuc` for more classes.")
         if pred.ndim==1 or pred.shape[self.axis]==1: p = pred.float().sigmoid()
         else: p = pred.float().softmax(self.axis).select(self.axis, 1)
         if p.numel()!=targ.numel():
@@ -168,7 +183,8 @@ class _Probability(ScikitMetric):
 @part('train.RocAucBinary')
 class RocAucBinary(_Probability):
     "Area under the ROC curve, for two classes"
-    def __init__(self, axis:int=-1, average:str|None='macro', sample_weight:Sequence|None=None, max_fpr:float|None=None):
+    def __init__(self, axis:int=-1, average:str|None='macro', sample_weight:Sequence|None=None,
+                 max_fpr:float|None=None):
         super().__init__('roc_auc_score', axis=axis, average=average, sample_weight=sample_weight, max_fpr=max_fpr)
     def compute(self, pred, targ):
         if _absent(set(targ.astype(int)), 2): return math.nan
@@ -178,7 +194,8 @@ class RocAucBinary(_Probability):
 class APScoreBinary(_Probability):
     "Mean of the precisions along the precision-recall curve, for two classes"
     def __init__(self, axis:int=-1, average:str|None='macro', pos_label:int=1, sample_weight:Sequence|None=None):
-        super().__init__('average_precision_score', axis=axis, average=average, pos_label=pos_label, sample_weight=sample_weight)
+        super().__init__('average_precision_score', axis=axis, average=average, pos_label=pos_label,
+                         sample_weight=sample_weight)
     def compute(self, pred, targ):
         if _absent(set(targ.astype(int)) | {1-self.pos_label}, 2): return math.nan
         pred = pred if self.pos_label else 1-pred
@@ -188,8 +205,10 @@ class APScoreBinary(_Probability):
 @part('train.RocAuc')
 class RocAuc(ScikitMetric):
     "Area under the ROC curve, for two or more classes: each against the rest (`'ovr'`) or all pairs (`'ovo'`)"
-    def __init__(self, axis:int=-1, average:str='macro', sample_weight:Sequence|None=None, max_fpr:float|None=None, multi_class:str='ovr'):
-        super().__init__('roc_auc_score', axis=axis, average=average, sample_weight=sample_weight, max_fpr=max_fpr, multi_class=multi_class)
+    def __init__(self, axis:int=-1, average:str='macro', sample_weight:Sequence|None=None, max_fpr:float|None=None,
+                 multi_class:str='ovr'):
+        super().__init__('roc_auc_score', axis=axis, average=average, sample_weight=sample_weight, max_fpr=max_fpr,
+                         multi_class=multi_class)
 
     def keep(self, pred, targ):
         _decided(type(self).__name__, pred, targ, self.axis)
@@ -216,20 +235,26 @@ class MultiDecision(Decision):
 @part('train.F1ScoreMulti')
 class F1ScoreMulti(MultiDecision):
     "Harmonic mean of precision and recall of several labels"
-    def __init__(self, thresh:float=0.5, sigmoid:bool=True, labels:Sequence|None=None, average:str|None='macro', sample_weight:Sequence|None=None):
-        super().__init__('f1_score', thresh=thresh, sigmoid=sigmoid, labels=labels, average=average, sample_weight=sample_weight)
+    def __init__(self, thresh:float=0.5, sigmoid:bool=True, labels:Sequence|None=None, average:str|None='macro',
+                 sample_weight:Sequence|None=None):
+        super().__init__('f1_score', thresh=thresh, sigmoid=sigmoid, labels=labels, average=average,
+                         sample_weight=sample_weight)
 
 @part('train.PrecisionMulti')
 class PrecisionMulti(MultiDecision):
     "Share of right ones among the labels that were predicted"
-    def __init__(self, thresh:float=0.5, sigmoid:bool=True, labels:Sequence|None=None, average:str|None='macro', sample_weight:Sequence|None=None):
-        super().__init__('precision_score', thresh=thresh, sigmoid=sigmoid, labels=labels, average=average, sample_weight=sample_weight)
+    def __init__(self, thresh:float=0.5, sigmoid:bool=True, labels:Sequence|None=None, average:str|None='macro',
+                 sample_weight:Sequence|None=None):
+        super().__init__('precision_score', thresh=thresh, sigmoid=sigmoid, labels=labels, average=average,
+                         sample_weight=sample_weight)
 
 @part('train.RecallMulti')
 class RecallMulti(MultiDecision):
     "Share of the labels that are there which were found"
-    def __init__(self, thresh:float=0.5, sigmoid:bool=True, labels:Sequence|None=None, average:str|None='macro', sample_weight:Sequence|None=None):
-        super().__init__('recall_score', thresh=thresh, sigmoid=sigmoid, labels=labels, average=average, sample_weight=sample_weight)
+    def __init__(self, thresh:float=0.5, sigmoid:bool=True, labels:Sequence|None=None, average:str|None='macro',
+                 sample_weight:Sequence|None=None):
+        super().__init__('recall_score', thresh=thresh, sigmoid=sigmoid, labels=labels, average=average,
+                         sample_weight=sample_weight)
 
 @part('train.HammingLossMulti')
 class HammingLossMulti(MultiDecision):
@@ -240,13 +265,16 @@ class HammingLossMulti(MultiDecision):
 @part('train.RocAucMulti')
 class RocAucMulti(ScikitMetric):
     "Area under the ROC curve of several labels"
-    def __init__(self, sigmoid:bool=True, average:str='macro', sample_weight:Sequence|None=None, max_fpr:float|None=None):
-        super().__init__('roc_auc_score', sigmoid=sigmoid, average=average, sample_weight=sample_weight, max_fpr=max_fpr)
+    def __init__(self, sigmoid:bool=True, average:str='macro', sample_weight:Sequence|None=None,
+                 max_fpr:float|None=None):
+        super().__init__('roc_auc_score', sigmoid=sigmoid, average=average, sample_weight=sample_weight,
+                         max_fpr=max_fpr)
     def keep(self, pred, targ): return _labelled(type(self).__name__, pred, targ, self.sigmoid)
     def compute(self, pred, targ):
         mixed = (targ.min(0)!=targ.max(0)).tolist()
         if not all(mixed):
-            warnings.warn(f"label {mixed.index(False)} is the same for all items of the set, and then there is no value.")
+            warnings.warn(f"label {mixed.index(False)} is the same for all items of the set, and then there is no "
+                          "value.")
             return math.nan
         return self.call(targ, pred, average=self.average, sample_weight=self.sample_weight, max_fpr=self.max_fpr)
 
@@ -256,8 +284,8 @@ class Numbers(ScikitMetric):
     _own = ()
     def keep(self, pred, targ):
         if pred.numel()!=targ.numel() or len(pred)!=len(targ):
-            raise UsageError(f"`{type(self).__name__}`: predictions of shape {tuple(pred.shape)} do not fit targets of shape "
-                             f"{tuple(targ.shape)}. Check `n_out` of the model.")
+            raise UsageError(f"`{type(self).__name__}`: predictions of shape {tuple(pred.shape)} do not fit targets "
+                             f"of shape {tuple(targ.shape)}. Check `n_out` of the model.")
         return pred.reshape(len(pred), -1).float(), targ.reshape(len(targ), -1).float()
     def compute(self, pred, targ):
         if len(pred)<2: warnings.warn('a single item is not enough.'); return math.nan
@@ -271,7 +299,8 @@ class R2Score(Numbers):
 @part('train.ExplainedVariance')
 class ExplainedVariance(Numbers):
     "Share of the variance that is explained but for an offset, mean over the outputs"
-    def __init__(self, sample_weight:Sequence|None=None): super().__init__('explained_variance_score', sample_weight=sample_weight)
+    def __init__(self, sample_weight:Sequence|None=None):
+        super().__init__('explained_variance_score', sample_weight=sample_weight)
 
 # %% ../../nbs/train/02_scikit.ipynb #8e57543d
 class _Correlation(Numbers):
