@@ -12,7 +12,6 @@ import torch
 
 from ..core.core import UsageError
 from .run import Changer
-from .gradient import GradientAccumulation
 
 # %% ../../nbs/callback/07_ema.ipynb #9373d81c
 class EMA(Changer):

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import torch
 
-from fastcore.basics import patch
-
 from ..core.core import UsageError, near
 from ..train.optimizer import get_hyper, set_hyper
 from .run import Cancel, Changer, Watcher

@@ -9,7 +9,7 @@ __all__ = ['DataLoaders', 'show_table']
 
 # %% ../../nbs/data/07_loaders.ipynb #a40ae935
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch

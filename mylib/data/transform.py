@@ -54,7 +54,7 @@ class RandTransform(Transform):
         training:bool, # False on the validation set, where nothing may be random
     ): # Whatever `encodes` needs
         raise NotImplementedError(f"{type(self).__name__} has no `draw(xs, gen, training)`. Write one: it chooses the random parameters.")
-    def encodes(self, x, params): return x
+    def encodes(self, x, _params): return x
 
 # %% ../../nbs/data/00_transform.ipynb #f0dfd6c5
 def transform_slots(

@@ -18,7 +18,6 @@ from torch import nn
 from fastcore.basics import patch
 
 from ..core.core import UsageError, check_option, concise, generator
-from ..train.losses import identity
 from ..train.optimizer import freeze_to_, has_hyper, make_groups, norm_params, param_groups, params, set_hyper, spread
 from ..train.optimizers import Adam
 from ..train.schedule import SchedCos, combine_scheds, combined_cos
@@ -60,6 +59,7 @@ class Learner:
         self.path,self.model_dir = Path(dls.path if path is None else path),Path(model_dir)
         self.wd,self.wd_bn_bias,self.train_bn,self.moms = wd,wd_bn_bias,train_bn,moms
         self.cbs,self.opt,self.precision,self.bar = _listed(cbs),None,None,None
+        self.activation,self.decoder = None,None # `None`: as the loss or the target's Block says
         target = dls.blocks[-1]
         self.loss_func = target.make_loss() if loss_func is None else loss_func
         self.metrics = _listed(target.metrics if metrics is None else metrics)
@@ -77,9 +77,10 @@ def device(self:Learner) -> torch.device:
 
 @patch
 def activation_and_decoder(self:Learner) -> tuple:
-    "From output to prediction, and from prediction to what is decoded: the loss's own, else those of the target's Block"
-    target = self.dls.blocks[-1]
-    return tuple(getattr(self.loss_func, name, None) or getattr(target, other) for name,other in (('activation', 'activation'), ('decodes', 'decoder')))
+    "From output to prediction, and from prediction to what is decoded: the learner's, else the loss's own, else those of the target's Block"
+    target,loss = self.dls.blocks[-1],self.loss_func
+    return (self.activation or getattr(loss, 'activation', None) or target.activation,
+            self.decoder or getattr(loss, 'decodes', None) or target.decoder)
 
 @patch
 def _precision(self:Learner):

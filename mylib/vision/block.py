@@ -11,14 +11,13 @@ __all__ = ['ImageBlock']
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..core.core import UsageError
 from ..core.part import part
 from ..core.show import get_grid, show_image
 from ..data.block import TransformBlock
-from .image import OpenImage, PILImage, PILImageBW, PILMask, TensorImage, TensorMask
+from .image import OpenImage, PILImage, PILMask, TensorImage, TensorMask
 from .transform import IntToFloatTensor, ToTensor
 
 # %% ../../nbs/vision/04_block.ipynb #f9753edf

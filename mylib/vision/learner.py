@@ -11,9 +11,6 @@ __all__ = ['vision_learner']
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-from torch import nn
-
 from fastcore.meta import delegates
 
 from ..core.core import UsageError, concise, isolated_rng
@@ -66,7 +63,7 @@ def vision_learner(
     n_out = dls.c if n_out is None else n_out
     if n_out is None: raise UsageError(f"The target's block, {dls.blocks[-1]!r}, does not say how many outputs it needs. Pass n_out=.")
     model = create_vision_model(arch, n_out, _channels(dls) if n_in is None else n_in, pretrained, weights, **kwargs)
-    learn = Learner(_normalized(dls, model) if normalize else dls, model.to(memory_format=torch.channels_last), loss_func, opt_func, lr, splitter,
+    learn = Learner(_normalized(dls, model) if normalize else dls, model, loss_func, opt_func, lr, splitter,
                     cbs, metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms)
     if pretrained or weights is not None: learn.freeze()
     return learn

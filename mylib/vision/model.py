@@ -276,6 +276,9 @@ def _check_online(name):
     try: urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method='HEAD'), timeout=10).close()
     except urllib.error.HTTPError: pass
 
+# %% ../../nbs/vision/03_model.ipynb #68bcff61
+def _channels_last(model): return model.to(memory_format=torch.channels_last)
+
 # %% ../../nbs/vision/03_model.ipynb #51ad9fdb
 @part('vision.model')
 def build_vision_model(
@@ -289,7 +292,7 @@ def build_vision_model(
 ) -> nn.Sequential: # Body and head, with random weights
     "Build a model from a description"
     body,n,maps = _pretrained_body(arch_name(arch), None, False, n_in=n_in, pool=pool, arch_args=arch_args)
-    return nn.Sequential(body, create_head(n, n_out, pool=maps, **head))
+    return _channels_last(nn.Sequential(body, create_head(n, n_out, pool=maps, **head)))
 
 # %% ../../nbs/vision/03_model.ipynb #da9ebd8f
 @concise
@@ -320,17 +323,17 @@ def create_vision_model(
         name = arch_name(arch)
         body,n,maps = _pretrained_body(name, weights, pretrained, n_in=n_in, pool=pool, arch_args=arch_args)
     else: name,n,maps = None,_given(n_features),pool
-    model = nn.Sequential(body, create_head(n, n_out, pool=maps, **head) if custom_head is None else custom_head)
+    model = _channels_last(nn.Sequential(body, create_head(n, n_out, pool=maps, **head) if custom_head is None else custom_head))
     if init is not None: apply_init(model[1], init)
     if name is None or custom_head is not None: return model
     return made_by(model, 'vision.model', arch=name, n_out=n_out, n_in=n_in, arch_args=arch_args, pool=pool, **head)
 
-# %% ../../nbs/vision/03_model.ipynb #68bcff61
+# %% ../../nbs/vision/03_model.ipynb #4a329991
 def _given(n_features):
     if isinstance(n_features, int): return n_features
     raise UsageError("`body` needs `n_features`: how many channels or features come out of it. Pass e.g. n_features=512.")
 
-# %% ../../nbs/vision/03_model.ipynb #4a329991
+# %% ../../nbs/vision/03_model.ipynb #51fb6687
 def _parts(module):
     "The parameters of `module` in pieces, its largest children taken apart"
     n,direct = len(list(module.parameters())), list(module.parameters(recurse=False))
