@@ -13,6 +13,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from PIL import Image
 
 from ..core.core import UsageError, concise, isolated_rng
 from ..data.block import CategoryBlock, table_of
@@ -25,19 +26,18 @@ from ..learner.lr_find import LRFinder, SuggestedLRs, plot_lr_find
 # %% ../../nbs/deploy/02_report.ipynb #76d9f648
 def _esc(x): return html.escape(str(x))
 
-def _number(x):
-    "A value of a table: floats with four digits, whole numbers as they are, nothing for `None`"
+def _number(x, form='.4g'):
+    "A value: floats with four digits, whole numbers as they are, nothing for `None`"
     if x is None: return ''
-    return f'{x:.4g}' if isinstance(x, float) else _esc(x)
+    return f'{x:{form}}' if isinstance(x, float) else _esc(x)
 
 def _is_number(x): return isinstance(x, (int, float)) and not isinstance(x, bool)
 
-def _table(head, rows, title=''):
+def _table(head, rows):
     "An HTML table; columns of numbers are aligned to the right"
     right = [all(_is_number(r[k]) or r[k] is None for r in rows) for k in range(len(head))]
-    def row(cells, tag): return '<tr>' + ''.join(f"<{tag}{' class=num' if n else ''}>{_number(c)}</{tag}>" for c,n in zip(cells, right)) + '</tr>'
-    caption = f'<caption>{_esc(title)}</caption>' if title else ''
-    return f"<div class=scroll><table>{caption}<thead>{row(head, 'th')}</thead><tbody>{''.join(row(r, 'td') for r in rows)}</tbody></table></div>"
+    def row(cells, tag): return '<tr>' + ''.join(f"<{tag}{' class=num' if n else ''}>{_number(c, '#.4g')}</{tag}>" for c,n in zip(cells, right)) + '</tr>'
+    return f"<div class=scroll><table><thead>{row(head, 'th')}</thead><tbody>{''.join(row(r, 'td') for r in rows)}</tbody></table></div>"
 
 def _pairs(pairs):
     "A table of names and values, without a head"
@@ -48,14 +48,12 @@ def _data_uri(kind, data): return f"data:image/{kind};base64,{base64.b64encode(d
 
 def _drawn(draw, figsize, dpi, **kwargs):
     "The pixels that `draw` leaves on a new figure, as a PIL image"
-    from PIL import Image as PILImages
     with plt.style.context('default'), warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='Glyph .* missing')
-        plt.rcParams['text.parse_math'] = False
         fig,buf = Figure(figsize=figsize, dpi=dpi, **kwargs),io.BytesIO()
         draw(fig)
         fig.savefig(buf, format='png')
-    return PILImages.open(buf).convert('RGB')
+    return Image.open(buf).convert('RGB')
 
 def _chart(draw, alt, figsize=(6,3)):
     "An `<img>` of what `draw(figure)` draws, for lines and areas: PNG with few colours"
@@ -77,9 +75,10 @@ def _thumb(slots, blocks):
     _drawn(draw, (2,2), 112).save(buf, 'jpeg', quality=88)
     return _data_uri('jpeg', buf.getvalue()),said[0]
 
-def _figure(src, lines):
-    "One picture of a grid with its caption"
-    return f"""<figure><img src="{src}" alt="{_esc(lines[0])}"><figcaption>{'<br>'.join(_esc(o) for o in lines)}</figcaption></figure>"""
+def _figure(src, lines, small=''):
+    "One picture of a grid with its caption, whose last line may be `small`"
+    caption = '<br>'.join([_esc(o) for o in lines] + ([f'<small>{_esc(small)}</small>'] if small else []))
+    return f'<figure><img src="{src}" alt="{_esc(lines[0])}"><figcaption>{caption}</figcaption></figure>'
 
 def _grid(figures): return f"<div class=grid>{''.join(figures)}</div>"
 
@@ -96,18 +95,19 @@ def _samples(dl, blocks, n):
     return _grid(_figure(src, said.split('\n')) for src,said in thumbs)
 
 # %% ../../nbs/deploy/02_report.ipynb #73a2f1ca
-def _section(title, *parts, note=''):
-    "A section of the page; `parts` are HTML already"
+def _section(title, *parts, note='', half=False):
+    "A section of the page, over its `half` or all of its width; `parts` are HTML already"
     name = title.lower().replace(' ', '-')
-    return f"<section id={name}><h2>{title}</h2>{''.join(parts)}{f'<p class=note>{note}</p>' if note else ''}</section>"
+    return f"<section id={name}{' class=half' if half else ''}><h2>{title}</h2>{''.join(parts)}{f'<p class=note>{note}</p>' if note else ''}</section>"
 
 def _rates(learn, finder, suggested):
     "The search for a learning rate, or in words that there was none"
     used = f'The highest rate in training was <b>{_number(float(max(learn.recorder.lrs)))}</b>.' if learn.recorder.lrs else ''
-    if finder is None: return _section('Learning rate', f'<p>No search for a learning rate came before this training. {used}</p>')
+    if finder is None: return _section('Learning rate', f'<p>No search for a learning rate came before this training. {used}</p>', half=True)
     return _section('Learning rate', _chart(lambda fig: plot_lr_find(finder, suggested, ax=fig.subplots()), 'Loss over learning rate'), note='The loss while the rate was raised '
-                    f'batch by batch. A good rate lies where the loss falls fast, well before it turns up. {used}')
+                    f'batch by batch. A good rate lies where the loss falls fast, well before it turns up. {used}', half=True)
 
+# %% ../../nbs/deploy/02_report.ipynb #b21797ff
 def _draw_sched(fig, hypers):
     axs = fig.subplots(1, len(hypers), squeeze=False)[0]
     for ax,(name,values) in zip(axs, hypers.items()):
@@ -119,13 +119,18 @@ def _course(learn):
     rec,rows = learn.recorder,learn.history
     hypers = {k: v for k,v in rec.hypers.items() if v}
     head = list(dict.fromkeys(k for r in rows for k in r))
-    return _section('Losses', _chart(lambda fig: rec.plot_loss(ax=fig.subplots()), 'Loss of each step'), note='Both curves should fall. Where the validation loss rises again while '
-        'the training loss still falls, the model learns its training samples by heart: train for fewer epochs, augment more, or collect more data.') + \
-        (_section('Schedule', _chart(lambda fig: _draw_sched(fig, hypers), 'Hyper-parameters at each step', (6,2.4)), note='What the optimizer was set to at each step.') if hypers else '') + \
-        _section('Epochs', _table(head, [[r.get(k) for k in head] for r in rows]), note='A row an epoch, of the last fit. Each number is over the whole set.')
+    losses = _section('Losses', _chart(lambda fig: rec.plot_loss(ax=fig.subplots()), 'Loss of each step'), note='Both curves should fall. Where the validation loss rises again while '
+        'the training loss still falls, the model learns its training samples by heart: train for fewer epochs, augment more, or collect more data.', half=True)
+    sched = _chart(lambda fig: _draw_sched(fig, hypers), 'Hyper-parameters at each step', (6,3)) if hypers else '<p>Nothing was recorded.</p>'
+    epochs = _table(head, [[r.get(k) for k in head] for r in rows])
+    return _section('Schedule', sched, note='What the optimizer was set to at each step.', half=True) + losses + \
+        _section('Epochs', epochs, note='A row an epoch, of the last fit. Each number is over the whole set.', half=True)
 
-# %% ../../nbs/deploy/02_report.ipynb #b21797ff
-def _short(name, most=24): return name if len(name)<=most else name[:most-1]+'…'
+# %% ../../nbs/deploy/02_report.ipynb #091dff84
+def _short(name, most=24):
+    "A name for an axis; a `$` in it is a dollar, not the beginning of a formula"
+    return (name if len(name)<=most else name[:most-1]+'…').replace('$', r'\$')
+
 
 def _draw_matrix(fig, interp):
     "The confusion matrix; cells without errors stay empty, and of many classes there are no numbers"
@@ -137,6 +142,7 @@ def _draw_matrix(fig, interp):
     ax.set_yticks(range(n), names, fontsize=size)
     ax.set_xticks(range(n), names, fontsize=size, rotation=90 if max(map(len, names))>3 else 0)
 
+# %% ../../nbs/deploy/02_report.ipynb #6fa37791
 def _by_class(interp):
     "Rows of class, precision, recall, F1 and the number of samples"
     from sklearn.metrics import precision_recall_fscore_support
@@ -145,69 +151,70 @@ def _by_class(interp):
 
 def _confusion(interp):
     side = min(9., max(4., 0.42*len(interp.vocab)+1.5))
-    pairs,shown = interp.most_confused(),12
+    pairs,shown,half = interp.most_confused(),12,len(interp.vocab)<=15
     more = f' The {shown} most frequent of {len(pairs)} kinds of error.' if len(pairs)>shown else ''
     errors = _table(['actual', 'predicted', 'times'], [[str(a), str(b), n] for a,b,n in pairs[:shown]]) if pairs else '<p>There is no error on the validation set.</p>'
     return _section('Confusion matrix', _chart(lambda fig: _draw_matrix(fig, interp), 'Confusion matrix', (side, side)),
-                    note='A row for each actual class, a column for each predicted one. What is right lies on the diagonal; anything else is an error.') + \
-        _section('Most confused', errors, note=f'Which class was taken for which.{more}') + \
+                    note='A row for each actual class, a column for each predicted one. What is right lies on the diagonal; anything else is an error.', half=half) + \
+        _section('Most confused', errors, note=f'Which class was taken for which.{more}', half=half) + \
         _section('Classes', _table(['class', 'precision', 'recall', 'F1', 'samples'], _by_class(interp)), note='Precision: of what was predicted to be this class, the share '
                  'that is. Recall: of what is this class, the share that was found. F1: their harmonic mean.')
 
-# %% ../../nbs/deploy/02_report.ipynb #091dff84
-def _caption(interp, i):
-    "What was predicted of sample `i`, what it is, the loss, and the file"
+# %% ../../nbs/deploy/02_report.ipynb #897008e3
+def _mistake(interp, i):
+    "What was predicted of sample `i`, what it is, the loss, and the name of its file"
     target,pipe,p = interp.blocks[-1],interp.dl.dataset.pipes[-1],interp.preds[i]
     pred,targ = (target.text(pipe.decode(o)) for o in (interp.decoded[i], interp.targs[i]))
     sure = f' ({p[interp.decoded[i]]:.0%})' if interp.decoded[i].ndim==0 and p.ndim==1 else ''
     item = interp.dl.dataset.item(i)
-    name = [Path(item).name] if isinstance(item, (str, os.PathLike)) else []
-    return [f'{pred}{sure}', f'is {targ}', f'loss {interp.losses[i]:.2f}', *name]
+    return pred+sure,targ,interp.losses[i].item(),Path(item).name if isinstance(item, (str, os.PathLike)) else ''
 
 def _worst(interp, n):
     "The samples with the highest losses, with pictures where there are some"
-    idxs = interp.top_losses(n)[1].tolist()
-    note = 'The validation samples with the highest losses: what the model predicts and how sure it is, what the label says, and the loss. Look for wrong labels, ' \
-           'for pictures of something else, and for what these have in common.'
-    captions = [_caption(interp, i) for i in idxs]
-    if not _are_pictures(interp.blocks): return _section('Top losses', _table(['predicted', 'actual', 'loss', 'file'][:len(captions[0])], captions), note=note)
+    idxs,n_inp = interp.top_losses(n)[1].tolist(),interp.dl.dataset.n_inp
     with isolated_rng():
         few = interp.dl.pick(idxs)
         samples = few.decode_batch(few.one_batch(), max_n=None)
-    n_inp = interp.dl.dataset.n_inp
-    return _section('Top losses', _grid(_figure(_thumb(s[:n_inp], interp.blocks)[0], c) for s,c in zip(samples, captions)), note=note)
+    found = [(s[:n_inp], *_mistake(interp, i)) for s,i in zip(samples, idxs)]
+    if _are_pictures(interp.blocks):
+        shown = _grid(_figure(_thumb(xs, interp.blocks)[0], [f'predicted {pred}', f'is {targ}', f'loss {loss:.2f}'], name) for xs,pred,targ,loss,name in found)
+    else: shown = _table(['input', 'predicted', 'actual', 'loss'], [[interp.blocks[0].text(xs[0]), *rest[:3]] for xs,*rest in found])
+    return _section('Top losses', shown, note='The validation samples with the highest losses: what the model predicts and how sure it is, what the label says, and '
+                    'the loss. Look for wrong labels, for pictures of something else, and for what these have in common.')
 
-# %% ../../nbs/deploy/02_report.ipynb #6fa37791
+# %% ../../nbs/deploy/02_report.ipynb #62f73caf
 _style = """
 :root{color-scheme:light}*{box-sizing:border-box}
 body{margin:0;background:#f4f5f7;color:#1d2430;font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
-main{max-width:60rem;margin:0 auto;padding:1.5rem 1rem 3rem}
+main{max-width:68rem;margin:0 auto;padding:1.5rem 1rem 3rem}
 h1{font-size:1.7rem;line-height:1.2;margin:0 0 .5rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin:0 0 .8rem}
-section{background:#fff;border:1px solid #e1e4ea;border-radius:8px;padding:1rem 1.2rem;margin:1rem 0}
+.page{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:1rem}
+section{grid-column:span 2;background:#fff;border:1px solid #e1e4ea;border-radius:8px;padding:1rem 1.2rem}.half{grid-column:span 1}
 p{margin:.4rem 0}.note{color:#566072;font-size:.9rem;margin:.7rem 0 0;max-width:46rem}
 nav{font-size:.9rem;margin:.8rem 0}nav a{display:inline-block;margin:.1rem .9rem .1rem 0;color:#1a5fb4}
-.tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(8.5rem,1fr));gap:.7rem;margin:1rem 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(8.1rem,1fr));gap:.7rem;margin:1rem 0}
 .tiles div{background:#fff;border:1px solid #e1e4ea;border-radius:8px;padding:.6rem .8rem}
-.tiles dt{color:#566072;font-size:.8rem;overflow-wrap:anywhere}.tiles dd{margin:0;font-size:1.3rem;font-weight:600;overflow-wrap:anywhere}
-.scroll{overflow-x:auto}.chart{display:block;max-width:none;height:auto}
-.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(8rem,1fr));gap:1rem .8rem}
+.tiles dt{color:#566072;font-size:.8rem;overflow-wrap:anywhere}.tiles dd{margin:0;font-size:1.2rem;font-weight:600;overflow-wrap:anywhere}
+.scroll{overflow-x:auto}.chart{display:block;max-width:100%;height:auto}
+.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:1rem .8rem}
 figure{margin:0}figure img{width:100%;display:block;border-radius:4px;background:#eee}
-figcaption{font-size:.8rem;line-height:1.35;margin-top:.3rem;overflow-wrap:anywhere}
+figcaption{font-size:.8rem;line-height:1.35;margin-top:.3rem;overflow-wrap:anywhere}figcaption small{color:#566072}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem}
 th,td{text-align:left;padding:.3rem 1.2rem .3rem 0;border-bottom:1px solid #e9ebf0;vertical-align:top}
 thead th{color:#566072;font-weight:600}th.num,td.num{text-align:right}.pairs th{font-weight:400;color:#566072}.pairs td{overflow-wrap:anywhere}
-@media(max-width:40rem){.chart{max-width:100%}.chart[alt="Confusion matrix"]{max-width:none}section{padding:.9rem .8rem}}
+@media(max-width:56rem){.half{grid-column:span 2}}
+@media(max-width:40rem){.chart[alt="Confusion matrix"]{max-width:none}section{padding:.9rem .8rem}th,td{padding-right:.8rem}.grid{grid-template-columns:repeat(3,1fr);gap:.7rem .5rem}.tiles{grid-template-columns:repeat(2,1fr)}}
 """
 
-# %% ../../nbs/deploy/02_report.ipynb #897008e3
+# %% ../../nbs/deploy/02_report.ipynb #99157e4d
 def _model_name(learn): return getattr(learn.model, 'part_args', {}).get('arch') or type(learn.model).__name__
 
 def _tiles(learn):
     "The few numbers that everybody looks for"
-    n = {name: dl.n for name,dl in zip(('training samples', 'validation samples'), learn.dls.loaders)}
+    n = {name: dl.n for name,dl in zip(('train samples', 'valid samples'), learn.dls.loaders)}
     last = {k: v for k,v in learn.history[-1].items() if k not in ('epoch', 'train_loss', 'seconds')}
     classes = {} if learn.dls.blocks[-1].vocab is None else dict(classes=len(learn.dls.vocab))
-    tiles = {**last, **n, **classes, 'epochs': len(learn.history), 'seconds': round(sum(r['seconds'] for r in learn.history), 1)}
+    tiles = {**last, **n, **classes, 'epochs': len(learn.history), 'seconds': f"{sum(r['seconds'] for r in learn.history):.1f}"}
     return f"<dl class=tiles>{''.join(f'<div><dt>{_esc(k)}</dt><dd>{_number(v)}</dd></div>' for k,v in tiles.items())}</dl>"
 
 def _facts(learn, facts):
@@ -215,9 +222,9 @@ def _facts(learn, facts):
     n = sum(p.numel() for p in learn.model.parameters())
     known = dict(model=f'{_model_name(learn)}, {n:,} parameters', loss=type(learn.loss_func).__name__, optimizer=getattr(learn.opt_func, '__name__', learn.opt_func), batch=learn.dls.bs)
     versions = ', '.join(f'{k} {v}' for k,v in bundle_versions().items() if v)
-    return _section('Setting', _pairs([*known.items(), *(facts or {}).items(), ('versions', versions)]))
+    return _section('Setting', _pairs([*{**known, **(facts or {})}.items(), ('versions', versions)]))
 
-# %% ../../nbs/deploy/02_report.ipynb #62f73caf
+# %% ../../nbs/deploy/02_report.ipynb #309dc8d2
 def _page(title, head, sections):
     "The whole of the file"
     nav = ''.join(f'<a href="#{name}">{heading}</a>' for name,heading in re.findall('<section id=(.*?)><h2>(.*?)</h2>', ''.join(sections)))
@@ -225,8 +232,9 @@ def _page(title, head, sections):
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{_esc(title)}</title><style>{_style}</style></head>
 <body><main><header><h1>{_esc(title)}</h1>{head}<nav>{nav}</nav></header>
+<div class=page>
 {chr(10).join(sections)}
-</main></body></html>
+</div></main></body></html>
 """
 
 def _write(file, text):
@@ -262,7 +270,7 @@ def write_report(
     _write(file, _page(title, _tiles(learn), sections))
     return file
 
-# %% ../../nbs/deploy/02_report.ipynb #99157e4d
+# %% ../../nbs/deploy/02_report.ipynb #a6b2a801
 def _judged(learn, n):
     "The sections that look at the validation set"
     are_classes = isinstance(learn.dls.blocks[-1], CategoryBlock)
