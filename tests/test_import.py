@@ -1,0 +1,60 @@
+"Importing the library does no work: no device is started, no file of the user is opened, and what is heavy and optional waits until it is used"
+import json, os, subprocess, sys
+
+import pytest
+
+heavy = 'timm', 'sklearn', 'ipywidgets', 'transformers', 'tokenizers', 'accelerate', 'starlette', 'uvicorn', 'ddgs', 'tensorboard', 'huggingface_hub', 'IPython'
+
+look = """
+import json, os, random, sys, threading, time, warnings
+home,opened = os.environ['HOME'],[]
+def audit(event, args):
+    if event in ('open', 'os.mkdir', 'os.listdir', 'os.scandir') and isinstance(args[0], str) and os.path.abspath(args[0]).startswith(home): opened.append(args[0])
+    if event.startswith('socket.') and event!='socket.__new__': opened.append(event)
+    if event in ('subprocess.Popen', 'os.system', 'os.fork', 'os.exec'): opened.append(event)
+import numpy, torch, torchvision, pandas, matplotlib.pyplot
+from torchvision import tv_tensors
+before = torch.get_rng_state(),random.getstate(),numpy.random.get_state()[1].tolist(),torch.get_num_threads(),dict(os.environ),dict(matplotlib.rcParams),torch.get_default_dtype()
+known = set(sys.modules)
+threads = threading.active_count()
+sys.addaudithook(audit)
+began = time.perf_counter()
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter('always')
+    WHAT
+seconds = time.perf_counter()-began
+after = torch.get_rng_state(),random.getstate(),numpy.random.get_state()[1].tolist(),torch.get_num_threads(),dict(os.environ),dict(matplotlib.rcParams),torch.get_default_dtype()
+print(json.dumps(dict(modules=sorted({o.partition('.')[0] for o in set(sys.modules)-known}), cuda=torch.cuda.is_initialized(), opened=opened, seconds=seconds,
+                      same=[bool((a==b) if not isinstance(a, torch.Tensor) else a.equal(b)) for a,b in zip(before, after)], threads=threading.active_count()-threads,
+                      said=[str(o.message) for o in said], figures=matplotlib.pyplot.get_fignums(), all_modules=sorted(sys.modules))))
+"""
+
+every_module = """import importlib, pkgutil, mylib
+    for o in pkgutil.walk_packages(mylib.__path__, 'mylib.'): importlib.import_module(o.name)"""
+
+
+@pytest.fixture(scope='module', params=['from mylib.vision import all', every_module], ids=['vision', 'everything'])
+def seen(request, tmp_path_factory):
+    "What an import does, in a process of its own whose home is empty"
+    home,other = tmp_path_factory.mktemp('home'),tmp_path_factory.mktemp('other')
+    env = {k: v for k,v in os.environ.items() if not k.startswith(('XDG_', 'HF_', 'MYLIB_'))}
+    env.update(HOME=str(home), USERPROFILE=str(home), MPLCONFIGDIR=str(other))
+    done = subprocess.run([sys.executable, '-c', look.replace('WHAT', request.param)], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode==0, done.stderr
+    assert done.stderr=='', done.stderr
+    return {**json.loads(done.stdout.splitlines()[-1]), 'printed': done.stdout.splitlines()[:-1], 'home': [o.name for o in home.iterdir()]}
+
+
+def test_no_device_is_started(seen): assert not seen['cuda']
+def test_nothing_of_the_user_is_opened(seen): assert (seen['opened'], seen['home'])==([], [])
+def test_what_is_heavy_waits(seen): assert [o for o in heavy if o in seen['modules']]==[]
+def test_no_global_setting_is_touched(seen): assert seen['same']==[True]*7
+def test_no_thread_and_no_figure(seen): assert (seen['threads'], seen['figures'])==(0, [])
+def test_nothing_is_said(seen): assert (seen['said'], seen['printed'])==([], [])
+def test_it_takes_no_time(seen): assert seen['seconds']<5
+
+
+def test_the_command_answers_at_once():
+    "`mylib --help` and a misspelt command need no second process and no network"
+    done = subprocess.run([sys.executable, '-c', 'import sys; from mylib.deploy.cli import main; sys.exit(main(["--help"]))'], capture_output=True, text=True, timeout=60)
+    assert done.returncode==0 and 'train' in done.stdout and 'predict' in done.stdout
