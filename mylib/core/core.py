@@ -9,7 +9,7 @@ __all__ = ['near', 'UsageError', 'check_option', 'concise', 'mix', 'generator', 
            'to_device']
 
 # %% ../../nbs/core/00_core.ipynb #a04f29ae
-import difflib, functools, hashlib, os, random
+import difflib, functools, hashlib, inspect, os, random, re
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 
@@ -42,16 +42,41 @@ def check_option(
     if value not in options:
         raise UsageError(f"`{name}` is {value!r}, but must be one of {options}.{near(value, options)}")
 
+# %% ../../nbs/core/00_core.ipynb #095ce4f6
+def _wrong_call(f, args, kwargs):
+    "The `TypeError` for arguments that `f` does not take, with the near match; `None` if it takes them"
+    try: inspect.signature(f).bind(*args, **kwargs)
+    except TypeError as e:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(e))
+        return TypeError(f"{f.__name__}() {e}.{near(unknown[1], inspect.signature(f).parameters) if unknown else ''}")
+
+def _not_ours(tb):
+    "The first frame below `tb` that is not the library's; `None` if there is none"
+    while tb is not None and str(tb.tb_frame.f_globals.get('__name__')).startswith('mylib.'): tb = tb.tb_next
+    return tb
+
+# %% ../../nbs/core/00_core.ipynb #49700935
+def _told(e, f, args, kwargs):
+    "The error to raise for `e`, without the frames of the library; `None`: `e` as it is"
+    if os.environ.get('MYLIB_TRACE'): return None
+    wrong = _wrong_call(f, args, kwargs) if isinstance(e, TypeError) else None
+    if wrong is not None: return wrong.with_traceback(None)
+    if isinstance(e, UsageError) or (isinstance(e, KeyboardInterrupt) and e.args): return e.with_traceback(None)
+    below = _not_ours(e.__traceback__.tb_next)
+    return e.with_traceback(below) if below else None
+
 # %% ../../nbs/core/00_core.ipynb #92c1703b
-def concise(f:Callable) -> Callable: # The same function; a `UsageError` comes out of it without the frames inside
+def concise(f:Callable) -> Callable: # The same function; errors come out of it without the frames of the library
     "Decorate a public function so that a mistake in its input is reported in a few lines"
     @functools.wraps(f)
     def _concise(*args, **kwargs):
+        __tracebackhide__ = True # IPython leaves this frame out
         try: return f(*args, **kwargs)
-        except UsageError as e:
-            if os.environ.get('MYLIB_TRACE'): raise
-            error = e.with_traceback(None)
-        raise error from None
+        except (Exception, KeyboardInterrupt) as e:
+            error = _told(e, f, args, kwargs)
+            if error is None: raise
+        try: raise error from error.__cause__ if not isinstance(error, UsageError) else None
+        finally: del error # it knows this frame, which would know it: a circle
     return _concise
 
 # %% ../../nbs/core/00_core.ipynb #5923cc92
