@@ -22,6 +22,7 @@ from .block import TransformBlock
 from .loaders import DataLoaders
 
 # %% ../../nbs/data/08_datablock.ipynb #9d92ed4c
+def _named(source, items): "A folder by its path, anything else by the number of its items"; return str(source) if isinstance(source, (str, Path)) else f"the {len(items)} items"
 def _made(block): return block() if isinstance(block, type) or not isinstance(block, TransformBlock) else block
 def _listed(fs): return list(fs) if isinstance(fs, (list, tuple)) else [] if fs is None else [fs]
 
@@ -113,7 +114,7 @@ def datasets(self:DataBlock,
     try: dsets.setup()
     except UsageError: raise
     except Exception as e: raise _blame(dsets, e) from e
-    for b in blocks[self.n_inp:]: b.check(str(source)[:100])
+    for b in blocks[self.n_inp:]: b.check(_named(source, items))
     self._try_labels(dsets)
     return dsets
 
@@ -153,7 +154,7 @@ def summary(self:DataBlock,
 ):
     "Print how a sample and a batch come about, step by step, up to where it fails"
     items = self._items(source)
-    print(f"Source {str(source)[:100]}: {len(items)} items")
+    print(f"Source {source if isinstance(source, (str, Path)) else type(source).__name__}: {len(items)} items")
     dsets = self.datasets(source)
     print(f"Split: {', '.join(f'{len(s)} for {name}' for name,s in zip(('training', 'validation', 'test'), dsets.splits))}")
     dsets.train.explain()

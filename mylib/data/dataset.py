@@ -8,7 +8,7 @@ Docs: https://mylib-team.github.io/mylib/data/dataset.html.md"""
 __all__ = ['failed_step', 'Getter', 'item_at', 'Datasets', 'TfmdLists', 'brief']
 
 # %% ../../nbs/data/03_dataset.ipynb #9a8adeea
-import copy
+import copy, os
 from collections.abc import Callable, Sequence
 
 from fastcore.basics import patch
@@ -25,7 +25,8 @@ def _line_of(e):
     while tb is not None:
         code = tb.tb_frame.f_code
         ours = str(tb.tb_frame.f_globals.get('__name__')).startswith('mylib.')
-        if not ours and 'site-packages' not in code.co_filename: return f", line {tb.tb_lineno} of {code.co_name}"
+        installed = 'site-packages' in code.co_filename or code.co_filename.startswith((os.path.dirname(os.__file__), '<frozen'))
+        if not (ours or installed): return f", line {tb.tb_lineno} of {code.co_name}"
         tb = tb.tb_next
     return ''
 
@@ -38,16 +39,20 @@ def failed_step(
     error:Exception, # What came of it
 ) -> str: # Says which step failed, on what, and why
     "Find the step of `pipe` that fails on `item`, by sending it through once more"
-    x = item
+    x,before = item,None
     for f in pipe:
         try: y = f(x)
-        except Exception as e: return f"the step `{_step_name(f)}` fails on {_short(x)}: {type(e).__name__}: {e}{_line_of(e)}."
-        x = y
+        except Exception as e:
+            if x is None and before is not None: return f"`{_step_name(before)}` gives None. A function without `return` does: let it return a value."
+            if isinstance(e, UsageError): return str(e)
+            return f"the step `{_step_name(f)}` fails on {_short(x)}: {type(e).__name__}: {e}{_line_of(e)}."
+        x,before = y,f
     return f"a step failed once: {type(error).__name__}: {error}."
 
 # %% ../../nbs/data/03_dataset.ipynb #60eb6d60
 def _short(x, most=120):
     "What `x` is, in one line"
+    if isinstance(x, os.PathLike): return str(x)
     text = ' '.join(repr(x).split()) if not hasattr(x, 'iloc') else f"row {x.name}: {dict(x)}"
     return text if len(text)<=most else f"{text[:most]}..."
 
@@ -78,21 +83,21 @@ class Datasets:
         blocks:Sequence|None=None, # For each slot the Block that knows its meaning
         do_setup:bool=True, # Let the steps look at the training items?
     ):
-        self.items = items if hasattr(items, '__getitem__') else list(items)
+        self.items = self._all = items if hasattr(items, '__getitem__') else list(items)
         self.pipes = [Pipeline(fs) for fs in ([[]] if tfms is None else tfms)]
         self.splits = check_splits(splits, len(self.items)) if splits is not None else [L(range(len(self.items)))]
         self.n_inp = n_inp if n_inp is not None else max(1, len(self.pipes)-1)
         self.blocks = None if blocks is None else list(blocks)
-        self.idxs,self.split_idx = None,None
+        self.split_idx = None
         if do_setup: self.setup()
 
     def setup(self):
         "Let every step look at the training items"
-        train = _Chosen(self.items, self.splits[0])
+        train = _Chosen(self._all, self.splits[0])
         for pipe in self.pipes: setup_pipeline(pipe, train)
 
-    def __len__(self): return len(self.items) if self.idxs is None else len(self.idxs)
-    def item(self, i): "The item behind sample `i`"; return item_at(self.items, i if self.idxs is None else self.idxs[i])
+    def __len__(self): return len(self.items)
+    def item(self, i): "The item behind sample `i`"; return item_at(self.items, i)
     def __getitem__(self, i):
         if isinstance(i, slice): return L(self[o] for o in range(*i.indices(len(self))))
         if not -len(self)<=i<len(self): raise IndexError(f"There is no sample {i}; there are {len(self)}.")
@@ -106,7 +111,9 @@ class Datasets:
         return self._slot(k, self.item(i), i)
     def _slot(self, k, item, i):
         try: x = self.pipes[k](item)
-        except Exception as e: raise UsageError(f"Slot {k} of item {i}, {_short(item)}: {failed_step(self.pipes[k], item, e)}") from e
+        except Exception as e:
+            told,name = failed_step(self.pipes[k], item, e),_short(item)
+            raise UsageError(f"Slot {k} of item {i}{'' if name in told else f', {name}'}: {told}") from e
         if x is not None: return x
         raise UsageError(f"Slot {k} of item {i}, {_short(item)}, is None. A function such as `get_y` without `return` gives None: let it return a value.")
 
@@ -118,12 +125,17 @@ class _Chosen:
     def __getitem__(self, i): return item_at(self.items, self.idxs[i])
     def __iter__(self): return (self[i] for i in range(len(self)))
 
+def _picked(items, idxs):
+    "Those of `items` at the positions `idxs`: rows of a frame, a list of a list, else a view"
+    if hasattr(items, 'iloc'): return items.iloc[list(idxs)]
+    return L(items[i] for i in idxs) if isinstance(items, (list, tuple, L)) else _Chosen(items, idxs)
+
 # %% ../../nbs/data/03_dataset.ipynb #367d7f4d
 @patch
 def subset(self:Datasets, i:int) -> Datasets:
     "Part `i` of the splits: 0 for training, 1 for validation"
     new = copy.copy(self)
-    new.idxs,new.split_idx = self.splits[i],i
+    new.items,new.split_idx = _picked(self._all, self.splits[i]),i
     return new
 
 @patch(as_prop=True)
