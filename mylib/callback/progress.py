@@ -8,7 +8,7 @@ Docs: https://mylib-team.github.io/mylib/callback/progress.html.md"""
 __all__ = ['ProgressTable']
 
 # %% ../../nbs/callback/03_progress.ipynb #5ce1fb40
-import sys
+import sys, time
 
 from tqdm import tqdm
 
@@ -16,10 +16,29 @@ from .run import Watcher
 from .record import Recorder
 
 # %% ../../nbs/callback/03_progress.ipynb #370e6ffe
-def _watched():
-    "Does somebody see the line move? In a terminal, or in a notebook's kernel"
-    return sys.stderr.isatty() or 'ipykernel' in sys.modules and 'IPython' in sys.modules and sys.modules['IPython'].get_ipython() is not None
+def _in_notebook(): "Does what is printed go to a notebook?"; return type(sys.stdout).__module__.startswith('ipykernel')
 
+class _Output:
+    "One output of a notebook, changed in place: lines that stay, and below them one that moves"
+    def __init__(self, display): self.lines,self._display,self._handle,self._text = [],display,None,''
+    def show(self, moving=''):
+        text = '\n'.join([*self.lines, moving] if moving else self.lines)
+        if text==self._text: return
+        self._text,data = text,{'text/plain': text}
+        if self._handle is None: self._handle = self._display(data, raw=True, display_id=True)
+        else: self._handle.update(data, raw=True)
+
+class _Line:
+    "The moving line of an `_Output`; it appears after a fifth of a second"
+    def __init__(self, output, total, what): self.output,self.total,self.what,self.n,self.start = output,total,what,0,time.perf_counter(); self._last = self.start
+    def update(self):
+        self.n,now = self.n+1,time.perf_counter()
+        if now-self._last<0.2: return
+        self._last = now
+        self.output.show(tqdm.format_meter(self.n, self.total, now-self.start, prefix=self.what))
+    def close(self): self.output.show()
+
+# %% ../../nbs/callback/03_progress.ipynb #a45b8424
 def _cell(name, value):
     "One value of the table, as text"
     if value is None: return ''
@@ -32,7 +51,7 @@ class ProgressTable(Watcher):
     runs_after = Recorder
     def __init__(self,
         bar:bool|None=None, # Show the moving line? `None`: where somebody can see it
-    ): self.bar,self._bar,self._widths = bar,None,None
+    ): self.bar,self._bar,self._widths,self._output = bar,None,None,None
 
     def before_fit(self, _run): self._widths,self._printed = None,0
     def before_train(self, run): self._open(run, f'epoch {run.epoch}', len(run.dls.train))
@@ -48,7 +67,12 @@ class ProgressTable(Watcher):
 
     def _open(self, _run, what, n):
         self._shut()
-        if self.bar or (self.bar is None and _watched()): self._bar = tqdm(total=n, desc=what, leave=False, file=sys.stderr)
+        if self._output is None and _in_notebook():
+            from IPython.display import display
+            self._output = _Output(display)
+        if self.bar is False: return
+        if self._output is not None: self._bar = _Line(self._output, n, what)
+        elif self.bar or sys.stderr.isatty(): self._bar = tqdm(total=n, desc=what, leave=False, file=sys.stderr)
     def _shut(self):
         if self._bar is not None: self._bar.close()
         self._bar = None
@@ -56,5 +80,9 @@ class ProgressTable(Watcher):
         shown = {**{k: v for k,v in row.items() if k!='seconds'}, 'time': row['seconds']}
         if self._widths is None:
             self._widths = [max(len(k), 8 if k!='epoch' else 5) for k in shown]
-            print('  '.join(k.rjust(w) for k,w in zip(shown, self._widths)))
-        print('  '.join(_cell(k, v).rjust(w) for (k,v),w in zip(shown.items(), self._widths)), flush=True)
+            self._say('  '.join(k.rjust(w) for k,w in zip(shown, self._widths)))
+        self._say('  '.join(_cell(k, v).rjust(w) for (k,v),w in zip(shown.items(), self._widths)))
+    def _say(self, line):
+        if self._output is None: return print(line, flush=True)
+        self._output.lines.append(line)
+        self._output.show()
