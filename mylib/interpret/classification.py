@@ -53,12 +53,13 @@ def plot_confusion_matrix(self:ClassificationInterpretation,
     norm_dec:int=2, # Decimals of the shares
     plot_txt:bool=True, # Write the numbers into the cells?
     figsize:tuple|None=None, # Width and height in inches; `None`: as the number of categories needs
+    dpi:float|None=None, # Points an inch; `None`: matplotlib's
     ax=None, # Matplotlib axes; `None`: new ones
 ):
     "Draw the confusion matrix; the darker a cell, the more often"
     cm,n = self.confusion_matrix(),len(self.vocab)
     if normalize: cm = cm/np.maximum(cm.sum(axis=1, keepdims=True), 1)
-    ax = ax or plt.subplots(figsize=figsize or (max(3., 0.4*n+1.5),)*2, layout='constrained')[1]
+    ax = ax or plt.subplots(figsize=figsize or (max(3., 0.4*n+1.5),)*2, dpi=dpi, layout='constrained')[1]
     ax.imshow(cm, cmap=cmap)
     ax.set(title=title, xlabel='predicted', ylabel='actual', xticks=range(n), yticks=range(n), yticklabels=self.vocab)
     ax.set_xticklabels(self.vocab, rotation=90 if max(len(str(o)) for o in self.vocab)>3 else 0)

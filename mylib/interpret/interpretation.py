@@ -74,7 +74,9 @@ def titles(self:Interpretation, idxs) -> list[str]:
 def plot_top_losses(self:Interpretation,
     k:int=9, # How many
     largest:bool=True, # The highest first? Otherwise the lowest
-    **kwargs, # To the input Block's `show_titled`: nrows, ncols, figsize
+    nrows:int|None=None, # Rows of the grid; `None`: as fits
+    ncols:int|None=None, # Columns of the grid; `None`: as fits
+    figsize:tuple|None=None, # Width and height in inches; `None`: as fits
 ):
     "Show the samples with the highest losses: prediction / target / loss / probability"
     idxs = self.top_losses(k, largest)[1].tolist()
@@ -82,6 +84,10 @@ def plot_top_losses(self:Interpretation,
         few = self.dl.pick(idxs)
         samples = few.decode_batch(few.one_batch(), max_n=None)
     titles,first = self.titles(idxs),self.blocks[0]
-    if hasattr(first, 'show_titled'): return first.show_titled(samples, titles, self.blocks, **kwargs)
-    return show_table([(s[0], *t.split(' / ')) for s,t in zip(samples, titles)], [first, *[self.blocks[-1]]*len(titles[0].split(' / '))],
-                      ['input', 'prediction', 'target', 'loss', 'probability'][:1+len(titles[0].split(' / '))])
+    if hasattr(first, 'show_titled'):
+        return first.show_titled(samples, titles, self.blocks, nrows=nrows, ncols=ncols, figsize=figsize, suptitle=self._heading(titles))
+    names = self._heading(titles).split(' / ')
+    return show_table([(s[0], *t.split(' / ')) for s,t in zip(samples, titles)], [first, *[self.blocks[-1]]*len(names)], ['input', *names])
+
+@patch
+def _heading(self:Interpretation, titles): "What stands in the `titles`"; return ' / '.join(['prediction', 'target', 'loss', 'probability'][:titles[0].count(' / ')+1])

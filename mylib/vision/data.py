@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from fastcore.basics import patch
+from fastcore.meta import delegates
 
 from ..core.core import UsageError, concise
 from ..data.items import ColReader, RegexLabeller, get_image_files, parent_label, using_attr
@@ -32,6 +33,7 @@ class ImageDataLoaders(DataLoaders):
     "Loaders of pictures with targets"
     @classmethod
     @concise
+    @delegates(DataLoaders.from_dsets)
     def from_folder(cls,
         path:str|Path, # A folder with `train` and `valid`, or with a folder a class if `valid_pct` is given
         train:str='train', # Name of the training folder
@@ -62,6 +64,7 @@ def _there(path, train, valid):
 # %% ../../nbs/vision/05_data.ipynb #eadac214
 @patch(cls_method=True)
 @concise
+@delegates(DataLoaders.from_dsets)
 def from_path_func(cls:ImageDataLoaders,
     path:str|Path, # Where the learner puts its files
     fnames:Sequence, # Paths of the pictures
@@ -78,6 +81,8 @@ def from_path_func(cls:ImageDataLoaders,
     return block.dataloaders(fnames, path=path, seed=seed, **kwargs)
 
 @patch(cls_method=True)
+@concise
+@delegates(ImageDataLoaders.from_path_func)
 def from_name_func(cls:ImageDataLoaders,
     path:str|Path, # Where the learner puts its files
     fnames:Sequence, # Paths of the pictures
@@ -89,6 +94,8 @@ def from_name_func(cls:ImageDataLoaders,
 
 # %% ../../nbs/vision/05_data.ipynb #72140f4b
 @patch(cls_method=True)
+@concise
+@delegates(ImageDataLoaders.from_path_func)
 def from_path_re(cls:ImageDataLoaders,
     path:str|Path, # Where the learner puts its files
     fnames:Sequence, # Paths of the pictures
@@ -99,6 +106,8 @@ def from_path_re(cls:ImageDataLoaders,
     return cls.from_path_func(path, fnames, RegexLabeller(pat), **kwargs)
 
 @patch(cls_method=True)
+@concise
+@delegates(ImageDataLoaders.from_path_func)
 def from_name_re(cls:ImageDataLoaders,
     path:str|Path, # Where the learner puts its files
     fnames:Sequence, # Paths of the pictures
@@ -121,6 +130,7 @@ def _target_block(df, label_col, label_delim, y_block):
 # %% ../../nbs/vision/05_data.ipynb #dc00ceef
 @patch(cls_method=True)
 @concise
+@delegates(DataLoaders.from_dsets)
 def from_df(cls:ImageDataLoaders,
     df:pd.DataFrame, # A row a picture
     path:str|Path='.', # Folder of the pictures
@@ -146,6 +156,8 @@ def from_df(cls:ImageDataLoaders,
     return block.dataloaders(df, path=path, seed=seed, **kwargs)
 
 @patch(cls_method=True)
+@concise
+@delegates(ImageDataLoaders.from_df)
 def from_csv(cls:ImageDataLoaders,
     path:str|Path, # Folder of the table and the pictures
     csv_fname:str='labels.csv', # The table
@@ -158,6 +170,8 @@ def from_csv(cls:ImageDataLoaders,
     return cls.from_df(pd.read_csv(Path(path)/csv_fname, header=header, sep=delimiter or ",", quoting=quoting), path=path, **kwargs)
 
 @patch(cls_method=True)
+@concise
+@delegates(ImageDataLoaders.from_df)
 def from_lists(cls:ImageDataLoaders,
     path:str|Path, # Folder of the pictures, if the names are not whole paths
     fnames:Sequence, # Names or paths of the pictures

@@ -11,6 +11,8 @@ __all__ = ['vision_learner']
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+
 from fastcore.meta import delegates
 
 from ..core.core import UsageError, concise, isolated_rng
@@ -33,6 +35,18 @@ def _channels(dls):
     with isolated_rng(): x = dls.train.few(1)[0]
     if getattr(x, 'ndim', None)!=4: raise UsageError(f"The first input is no picture: a batch of it has shape {tuple(getattr(x, 'shape', ()))}. Use an ImageBlock first.")
     return x.shape[1]
+
+# %% ../../nbs/vision/06_learner.ipynb #58f342fe
+def _tried(model, dls, n_in):
+    "Send one picture through `model`, so that a size which it cannot take is said before training"
+    with isolated_rng(), torch.no_grad():
+        side = dls.train.few(1)[0].shape[-2:]
+        try: model.eval()(torch.zeros(1, n_in, *side))
+        except (RuntimeError, AssertionError, ValueError) as e:
+            own = getattr(getattr(model[0], 'model', None), 'pretrained_cfg', {}).get('input_size')
+            fix = f"Use Resize({own[-1]}), or pass arch_args=dict(img_size={tuple(side) if side[0]!=side[1] else side[0]})" if own else "Use another Resize"
+            raise UsageError(f"The model cannot take pictures of {side[0]} x {side[1]} pixels: {str(e).rstrip('.')}. {fix}.") from e
+        finally: model.train()
 
 # %% ../../nbs/vision/06_learner.ipynb #9903a715
 @concise
@@ -62,7 +76,9 @@ def vision_learner(
     "A learner for pictures, with a model from timm or torchvision"
     n_out = dls.c if n_out is None else n_out
     if n_out is None: raise UsageError(f"The target's block, {dls.blocks[-1]!r}, does not say how many outputs it needs. Pass n_out=.")
-    model = create_vision_model(arch, n_out, _channels(dls) if n_in is None else n_in, pretrained, weights, **kwargs)
+    n_in = _channels(dls) if n_in is None else n_in
+    model = create_vision_model(arch, n_out, n_in, pretrained, weights, **kwargs)
+    _tried(model, dls, n_in)
     learn = Learner(_normalized(dls, model) if normalize else dls, model, loss_func, opt_func, lr, splitter,
                     cbs, metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms)
     if pretrained or weights is not None: learn.freeze()
