@@ -13,26 +13,32 @@ import csv
 from .run import Watcher
 from .record import Recorder
 
+# %% ../../nbs/callback/08_log.ipynb #b3af1212
+def _next_epoch(path):
+    "One more than the last epoch in the file"
+    with open(path, newline='', encoding='utf-8') as f: return max((int(r['epoch']) for r in csv.DictReader(f)), default=-1)+1
+
 # %% ../../nbs/callback/08_log.ipynb #f4903a0d
 class CSVLogger(Watcher):
     "Writes the history to a CSV file below the run's path: epoch, train_loss, valid_loss, the metrics, seconds"
     runs_after = Recorder
     def __init__(self,
         fname:str='history.csv', # File name below the run's path
-        append:bool=False, # Go on with a file that is there, instead of writing it anew?
+        append:bool=False, # Go on with a file that is there, and with the number of its last epoch, instead of writing it anew?
     ): self.fname,self.append,self._file = fname,append,None
 
     def before_fit(self, run):
         path = run.path/self.fname
         path.parent.mkdir(parents=True, exist_ok=True)
         self._headed = self.append and path.exists() and path.stat().st_size>0
+        self._first = _next_epoch(path) if self._headed else 0
         self._file,self._written = open(path, 'a' if self.append else 'w', newline='', encoding='utf-8'),0
 
     def after_epoch(self, run):
         for row in run.history[self._written:]:
             writer = csv.DictWriter(self._file, fieldnames=list(row))
             if not self._headed: writer.writeheader()
-            writer.writerow(row)
+            writer.writerow({**row, 'epoch': row['epoch']+self._first})
             self._headed = True
         self._file.flush()
         self._written = len(run.history)

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from fastcore.basics import patch
+from fastcore.meta import delegates
 
 from ..core.core import UsageError, check_option, concise, generator
 from ..train.optimizer import freeze_to_, has_hyper, make_groups, norm_params, param_groups, params, set_hyper, spread
@@ -212,6 +213,7 @@ def unfreeze(self:Learner): "Let all layers learn"; self.freeze_to(0)
 
 @patch
 @concise
+@delegates(Learner.fit_one_cycle, but=['lr_max'])
 def fine_tune(self:Learner,
     epochs:int, # Epochs with all layers
     base_lr:float=2e-3, # Highest rate of the head while the body is frozen; half of it afterwards
@@ -232,6 +234,18 @@ def fine_tune(self:Learner,
 # %% ../../nbs/learner/09_learner.ipynb #789be5a1
 @patch
 @concise
+def find_rates(self:Learner,
+    start_lr:float=1e-7, # First rate
+    end_lr:float=10, # Last rate
+    num_it:int=100, # Batches to try
+    stop_div:bool=True, # Stop when the loss is far above its best?
+) -> LRFinder: # With `lrs` and `losses`
+    "The loss at ever higher rates; afterwards everything is as it was"
+    cbs = [o for o in self._extra() if not isinstance(o, ProgressTable)]
+    return find_lr(self.model, self.dls, self.loss_func, self.make_opt(self.lr), LRFinder(start_lr, end_lr, num_it, stop_div), cbs)
+
+@patch
+@concise
 def lr_find(self:Learner,
     start_lr:float=1e-7, # First rate
     end_lr:float=10, # Last rate
@@ -241,8 +255,7 @@ def lr_find(self:Learner,
     suggest_funcs:Sequence[Callable]=(minimum, steep), # Rules, of `minimum`, `steep`, `valley`, `slide`
 ) -> SuggestedLRs: # The rates that the rules suggest, in that order
     "Try ever higher rates; afterwards everything is as it was"
-    cbs = [o for o in self._extra() if not isinstance(o, ProgressTable)]
-    finder = find_lr(self.model, self.dls, self.loss_func, self.make_opt(self.lr), LRFinder(start_lr, end_lr, num_it, stop_div), cbs)
+    finder = self.find_rates(start_lr, end_lr, num_it, stop_div)
     suggested = SuggestedLRs(finder, suggest_funcs)
     if show_plot: plot_lr_find(finder, suggested)
     return suggested

@@ -1,0 +1,94 @@
+"The main job as a person runs it: `mylib train` and `mylib predict` in processes of their own"
+import csv, json, os, re, signal, subprocess, sys
+
+import pytest
+
+COMMAND = [sys.executable, '-c', 'import sys; from mylib.deploy.cli import main; sys.exit(main())']
+
+
+def mylib(*words, cwd, **kwargs):
+    "Run the command in `cwd`, with a home of its own there"
+    env = {**os.environ, 'MYLIB_HOME': str(cwd/'home')}
+    return subprocess.run([*COMMAND, *map(str, words)], cwd=cwd, env=env, capture_output=True, text=True, **kwargs)
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    "The folder of a run on the embedded digits"
+    cwd = tmp_path_factory.mktemp('job')
+    done = mylib('train', cwd=cwd)
+    assert done.returncode==0, done.stderr
+    return cwd, done.stdout
+
+
+def test_digits_reach_99_percent(trained):
+    cwd,said = trained
+    accuracy,n = re.search(r'accuracy (\d\.\d+) on (\d+) validation pictures', said).groups()
+    assert int(n)==359 and float(accuracy)>=0.99
+    with open(cwd/'runs/digits/metrics.csv', newline='') as f: rows = list(csv.DictReader(f))
+    assert list(rows[0])==['epoch', 'train_loss', 'valid_loss', 'accuracy', 'seconds']
+    assert [int(r['epoch']) for r in rows]==list(range(30))
+    assert abs(float(rows[-1]['accuracy'])-float(accuracy))<1e-4
+
+
+def test_report_stands_alone(trained):
+    text = (trained[0]/'runs/digits/report.html').read_text(encoding='utf-8')
+    assert text.count('src="data:image/png;base64,')>=4
+    assert not re.search(r'(src|href)="(?!data:|#)', text)
+
+
+def test_predicts_digits_of_each_class(trained):
+    cwd,_ = trained
+    files = [sorted((cwd/'home/data/digits'/str(d)).iterdir())[3] for d in range(10)]
+    done = mylib('predict', 'runs/digits/model.mylib', *files, '--json', cwd=cwd)
+    rows = [json.loads(o) for o in done.stdout.splitlines()]
+    assert [r['file'] for r in rows]==[str(f) for f in files]
+    assert sum(r['label']==str(d) for d,r in enumerate(rows))>=9
+
+
+def test_a_second_run_overwrites_nothing(trained):
+    cwd,_ = trained
+    before = (cwd/'runs/digits/model.mylib').read_bytes()
+    assert mylib('train', '--epochs', 1, cwd=cwd).returncode==0
+    assert (cwd/'runs/digits/model.mylib').read_bytes()==before
+    assert (cwd/'runs/digits-2/model.mylib').exists()
+
+
+def test_same_seed_same_weights(trained):
+    cwd,_ = trained
+    weights = []
+    for out in ('a', 'b'):
+        assert mylib('train', '--epochs', 2, '--lr', 0.01, '--out', out, cwd=cwd).returncode==0
+        text = (cwd/out/'metrics.csv').read_text()
+        weights.append([line.rsplit(',', 1)[0] for line in text.splitlines()])
+    assert weights[0]==weights[1]
+
+
+@pytest.mark.skipif(sys.platform=='win32', reason='Windows has no SIGINT for one process')
+def test_ctrl_c_is_one_line(trained):
+    cwd,_ = trained
+    env = {**os.environ, 'MYLIB_HOME': str(cwd/'home'), 'PYTHONUNBUFFERED': '1'}
+    job = subprocess.Popen([*COMMAND, 'train', '--epochs', '500', '--lr', '0.01', '--out', 'stopped'],
+                           cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in job.stdout:
+        if line.split()[:1]==['2']: break
+    job.send_signal(signal.SIGINT)
+    job.stdout.read()
+    assert job.wait(timeout=30)==130
+    message = job.stderr.read().strip().splitlines()
+    assert len(message)==1 and 'Stopped in epoch' in message[0]
+    assert len((cwd/'stopped/metrics.csv').read_text().splitlines())>=4
+
+
+@pytest.mark.parametrize('words,fix', [
+    (['train', 'nowhere'], 'one sub-folder a class'),
+    (['predict', 'nowhere.mylib', 'a.png'], 'Check the path'),
+    (['train', '--out', 'home/data/digits/0/nothing.png/x'], 'Choose another one with --out'),
+])
+def test_mistakes_are_one_line(trained, words, fix):
+    cwd,_ = trained
+    (cwd/'home/data/digits/0/nothing.png').touch()
+    done = mylib(*words, cwd=cwd)
+    (cwd/'home/data/digits/0/nothing.png').unlink()
+    assert done.returncode==2
+    assert len(done.stderr.strip().splitlines())==1 and fix in done.stderr
