@@ -8,13 +8,13 @@ Docs: https://mylib-team.github.io/mylib/callback/keep.html.md"""
 __all__ = ['save_model', 'load_model', 'SaveModelCallback', 'EarlyStoppingCallback', 'ReduceLROnPlateau', 'TerminateOnNaN']
 
 # %% ../../nbs/callback/06_keep.ipynb #e703a6f3
-import math, os, tempfile
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from ..core.core import UsageError, near
+from ..core.core import UsageError, near, whole_file
 from ..train.optimizer import get_hyper, set_hyper
 from .run import Cancel, Changer, Watcher
 from .record import Recorder
@@ -25,15 +25,9 @@ def save_model(
     model:torch.nn.Module, # Whose weights to save
     opt:torch.optim.Optimizer|None=None, # Save its state too
 ):
-    "Save weights as PyTorch does, whole or not at all: beside their place first, then renamed"
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    "Save weights as PyTorch does, whole or not at all"
     state = dict(model=model.state_dict(), opt=None if opt is None else opt.state_dict())
-    handle,beside = tempfile.mkstemp(dir=file.parent, suffix='.part')
-    try:
-        with os.fdopen(handle, 'wb') as f: torch.save(state, f)
-        os.replace(beside, file)
-    except BaseException: os.unlink(beside); raise
+    with whole_file(file) as f: torch.save(state, f)
 
 # %% ../../nbs/callback/06_keep.ipynb #bc126ed0
 def load_model(

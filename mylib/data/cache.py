@@ -8,12 +8,12 @@ Docs: https://mylib-team.github.io/mylib/data/cache.html.md"""
 __all__ = ['MemoryCache', 'FolderCache', 'make_cache']
 
 # %% ../../nbs/data/04_cache.ipynb #664443d2
-import hashlib, os, shutil, tempfile, threading, warnings
+import hashlib, shutil, threading, warnings
 from pathlib import Path
 
 import numpy as np
 
-from ..core.core import UsageError
+from ..core.core import UsageError, whole_file
 
 # %% ../../nbs/data/04_cache.ipynb #73c0492e
 class MemoryCache:
@@ -56,7 +56,8 @@ class FolderCache:
         with self._lock:
             if self.used+array.nbytes>self.budget: return
             self.used += array.nbytes
-        try: _save_whole(self._file(key), array)
+        try:
+            with whole_file(self._file(key)) as f: np.save(f, array)
         except OSError as e:
             self.budget = 0
             warnings.warn(f"The cache in {self.folder} stops growing: {e}. Training goes on without it.")
@@ -69,14 +70,6 @@ def _digest(key):
 
 def _free_disk(folder):
     return shutil.disk_usage(folder).free
-
-def _save_whole(file, array):
-    "Write beside and rename: `file` is whole or not there"
-    handle,beside = tempfile.mkstemp(dir=file.parent, suffix='.part')
-    try:
-        with os.fdopen(handle, 'wb') as f: np.save(f, array)
-        os.replace(beside, file)
-    except BaseException: os.unlink(beside); raise
 
 # %% ../../nbs/data/04_cache.ipynb #685c62a8
 def make_cache(

@@ -8,14 +8,14 @@ Docs: https://mylib-team.github.io/mylib/deploy/report.html.md"""
 __all__ = ['write_report']
 
 # %% ../../nbs/deploy/02_report.ipynb #6e6fe14f
-import base64, html, io, os, re, tempfile, warnings
+import base64, html, io, os, re, warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ..core.core import UsageError, concise, isolated_rng
+from ..core.core import UsageError, concise, isolated_rng, whole_file
 from ..data.block import CategoryBlock, table_of
 from ..interpret.classification import ClassificationInterpretation
 from ..interpret.interpretation import Interpretation
@@ -238,16 +238,10 @@ def _page(title, head, sections):
 """
 
 def _write(file, text):
-    "Whole or not at all: beside its place first, then renamed"
+    "Whole or not at all"
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle,beside = tempfile.mkstemp(dir=file.parent, suffix='.part')
+        with whole_file(file) as f: f.write(text.encode('utf-8', 'replace'))
     except OSError as e: raise UsageError(f"{file} cannot be written: {e}. Choose a folder that you may write to.") from e
-    try:
-        with os.fdopen(handle, 'wb') as f: f.write(text.encode('utf-8', 'replace'))
-        os.chmod(beside, 0o644)
-        os.replace(beside, file)
-    except BaseException: os.unlink(beside); raise
 
 # %% ../../nbs/deploy/02_report.ipynb #cbb6570d
 @concise

@@ -8,14 +8,14 @@ Docs: https://mylib-team.github.io/mylib/learner/bundle.html.md"""
 __all__ = ['format_version', 'bundle_versions', 'describe_learner', 'write_bundle']
 
 # %% ../../nbs/learner/02_bundle.ipynb #67231284
-import hashlib, json, os, platform, tempfile, zipfile
+import hashlib, json, platform, zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..core.core import UsageError
+from ..core.core import UsageError, whole_file
 from ..core.part import NotAPart, describe
 from ..data.dataset import Getter
 
@@ -69,19 +69,14 @@ def write_bundle(
     description:dict, # As of `describe_learner`
     model:nn.Module, # Whose weights to write
 ) -> Path: # `file`
-    "Write a bundle, whole or not at all: beside its place first, then renamed"
+    "Write a bundle, whole or not at all"
     from safetensors.torch import save
     file = Path(file)
     weights = save(_weights(model))
     text = json.dumps({**description, 'sha256': hashlib.sha256(weights).hexdigest()}, indent=1, allow_nan=False)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle,beside = tempfile.mkstemp(dir=file.parent, suffix='.part')
-    except OSError as e: raise UsageError(f"{file} cannot be written: {e}. Choose a folder that you may write to.") from e
-    try:
-        with os.fdopen(handle, 'wb') as f, zipfile.ZipFile(f, 'w', zipfile.ZIP_STORED) as z:
+        with whole_file(file) as f, zipfile.ZipFile(f, 'w', zipfile.ZIP_STORED) as z:
             z.writestr('bundle.json', text)
             z.writestr('model.safetensors', weights)
-        os.replace(beside, file)
-    except BaseException: os.unlink(beside); raise
+    except OSError as e: raise UsageError(f"{file} cannot be written: {e}. Choose a folder that you may write to, with room for it.") from e
     return file

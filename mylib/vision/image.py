@@ -9,7 +9,7 @@ __all__ = ['TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'PILImage',
            'OpenImage', 'ImageLoader', 'verify_image', 'verify_images', 'resize_image', 'resize_images']
 
 # %% ../../nbs/vision/00_image.ipynb #b6f6d816
-import io, os, tempfile, warnings
+import io, os, warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 
-from ..core.core import UsageError
+from ..core.core import UsageError, whole_file
 from ..core.part import part
 from ..core.show import show_image
 from ..data.items import get_image_files
@@ -279,18 +279,10 @@ def verify_images(
 _modes = {1: PILImageBW, 3: PILImage}
 
 def _save(im, target, img_format):
-    "Write `im` beside `target`, then rename"
+    "Write `im` to `target`, whole or not at all"
     img_format = img_format or Image.registered_extensions().get(target.suffix.lower())
     if img_format is None: raise UsageError(f"{target.name} has no extension that names an image format. Pass `ext='.jpg'` or `img_format='jpeg'`.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle,part_of = tempfile.mkstemp(dir=target.parent, prefix='.')
-    try:
-        with os.fdopen(handle, 'wb') as f: im.save(f, format=img_format, **({'quality': 90} if img_format.lower() in ('jpeg', 'webp') else {}))
-        os.chmod(part_of, 0o644)
-        os.replace(part_of, target)
-    except BaseException:
-        Path(part_of).unlink(missing_ok=True)
-        raise
+    with whole_file(target) as f: im.save(f, format=img_format, **({'quality': 90} if img_format.lower() in ('jpeg', 'webp') else {}))
 
 # %% ../../nbs/vision/00_image.ipynb #ffcc1aeb
 def resize_image(

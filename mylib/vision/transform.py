@@ -276,7 +276,7 @@ class ToTensor(Transform):
     def encodes(self, x:Image.Image):
         if isinstance(x, PILMask): return TensorMask(torch.from_numpy(np.array(x, dtype=np.int64)))
         a = torch.from_numpy(np.array(x))
-        return TensorImage(a[None] if a.ndim==2 else a.permute(2, 0, 1).contiguous())
+        return TensorImage(a[None] if a.ndim==2 else a.permute(2, 0, 1))
 
 # %% ../../nbs/vision/01_transform.ipynb #71604b80
 @part('vision.IntToFloatTensor')
