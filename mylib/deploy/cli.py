@@ -16,7 +16,6 @@ from ..core.core import UsageError, set_seed
 from ..core.samples import digits_folder
 from ..train.metrics import accuracy
 from ..nn.blocks import small_resnet
-from ..data.items import get_image_files
 from ..data.loaders import DataLoaders
 from ..callback.log import CSVLogger
 from ..learner.learner import Learner
