@@ -36,12 +36,15 @@ def _is_number(x): return isinstance(x, (int, float)) and not isinstance(x, bool
 def _table(head, rows):
     "An HTML table; columns of numbers are aligned to the right"
     right = [all(_is_number(r[k]) or r[k] is None for r in rows) for k in range(len(head))]
-    def row(cells, tag): return '<tr>' + ''.join(f"<{tag}{' class=num' if n else ''}>{_number(c, '#.4g')}</{tag}>" for c,n in zip(cells, right)) + '</tr>'
-    return f"<div class=scroll><table><thead>{row(head, 'th')}</thead><tbody>{''.join(row(r, 'td') for r in rows)}</tbody></table></div>"
+    def cell(c, tag, is_num): return f"<{tag}{' class=num' if is_num else ''}>{_number(c, '#.4g')}</{tag}>"
+    def row(cells, tag): return '<tr>' + ''.join(cell(c, tag, n) for c,n in zip(cells, right)) + '</tr>'
+    body = ''.join(row(r, 'td') for r in rows)
+    return f"<div class=scroll><table><thead>{row(head, 'th')}</thead><tbody>{body}</tbody></table></div>"
 
 def _pairs(pairs):
     "A table of names and values, without a head"
-    return '<table class=pairs>' + ''.join(f'<tr><th>{_esc(k)}</th><td>{_number(v)}</td></tr>' for k,v in pairs) + '</table>'
+    rows = ''.join(f'<tr><th>{_esc(k)}</th><td>{_number(v)}</td></tr>' for k,v in pairs)
+    return f'<table class=pairs>{rows}</table>'
 
 # %% ../../nbs/deploy/02_report.ipynb #43ac06b6
 def _data_uri(kind, data): return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
@@ -59,7 +62,8 @@ def _chart(draw, alt, figsize=(6,3)):
     "An `<img>` of what `draw(figure)` draws, for lines and areas: PNG with few colours"
     buf = io.BytesIO()
     _drawn(draw, figsize, 144, layout='constrained').quantize(64).save(buf, 'png', optimize=True)
-    return f'<div class=scroll><img class=chart style="width:{figsize[0]*96:.0f}px" src="{_data_uri("png", buf.getvalue())}" alt="{_esc(alt)}"></div>'
+    src,width = _data_uri('png', buf.getvalue()),round(figsize[0]*96)
+    return f'<div class=scroll><img class=chart style="width:{width}px" src="{src}" alt="{_esc(alt)}"></div>'
 
 # %% ../../nbs/deploy/02_report.ipynb #7d070ba7
 def _thumb(slots, blocks):
@@ -95,19 +99,51 @@ def _samples(dl, blocks, n):
     return _grid(_figure(src, said.split('\n')) for src,said in thumbs)
 
 # %% ../../nbs/deploy/02_report.ipynb #73a2f1ca
-def _section(title, *parts, note='', half=False):
-    "A section of the page, over its `half` or all of its width; `parts` are HTML already"
-    name = title.lower().replace(' ', '-')
-    return f"<section id={name}{' class=half' if half else ''}><h2>{title}</h2>{''.join(parts)}{f'<p class=note>{note}</p>' if note else ''}</section>"
+_notes = {
+    'Samples':
+        "Training samples as the model sees them, augmented if they are, each with its label. Is the label right, and is "
+        "what matters still in the picture?",
+    'Learning rate':
+        "The loss while the rate was raised batch by batch. A good rate lies where the loss falls fast, well before it "
+        "turns up.",
+    'Schedule':
+        "What the optimizer was set to at each step.",
+    'Losses':
+        "Both curves should fall. Where the validation loss rises again while the training loss still falls, the model "
+        "learns its training samples by heart: train for fewer epochs, augment more, or collect more data.",
+    'Epochs':
+        "A row an epoch, of the last fit. Each number is over the whole set.",
+    'Confusion matrix':
+        "A row for each actual class, a column for each predicted one. What is right lies on the diagonal; anything else "
+        "is an error.",
+    'Most confused':
+        "Which class was taken for which.",
+    'Classes':
+        "Precision: of what was predicted to be this class, the share that is. Recall: of what is this class, the share "
+        "that was found. F1: their harmonic mean.",
+    'Top losses':
+        "The validation samples with the highest losses: what the model predicts and how sure it is, what the label "
+        "says, and the loss. Look for wrong labels, for pictures of something else, and for what these have in common.",
+}
 
-def _rates(learn, finder, suggested):
-    "The search for a learning rate, or in words that there was none"
-    used = f'The highest rate in training was <b>{_number(float(max(learn.recorder.lrs)))}</b>.' if learn.recorder.lrs else ''
-    if finder is None: return _section('Learning rate', f'<p>No search for a learning rate came before this training. {used}</p>', half=True)
-    return _section('Learning rate', _chart(lambda fig: plot_lr_find(finder, suggested, ax=fig.subplots()), 'Loss over learning rate'), note='The loss while the rate was raised '
-                    f'batch by batch. A good rate lies where the loss falls fast, well before it turns up. {used}', half=True)
+def _section(title, shown, *, half=False, note=None, more=''):
+    "A section of the page, over its `half` or all of its width; `shown`, `note` and what is `more` to say are HTML"
+    note = ' '.join(filter(None, [_notes.get(title) if note is None else note, more]))
+    name,half = title.lower().replace(' ', '-'),' class=half' if half else ''
+    return f"<section id={name}{half}><h2>{title}</h2>{shown}{f'<p class=note>{note}</p>' if note else ''}</section>"
 
 # %% ../../nbs/deploy/02_report.ipynb #b21797ff
+def _rates(learn, finder, suggested):
+    "The search for a learning rate, or in words that there was none"
+    lrs = learn.recorder.lrs
+    used = f'The highest rate in training was <b>{_number(float(max(lrs)))}</b>.' if lrs else ''
+    if finder is None:
+        words = f'<p>No search for a learning rate came before this training. {used}</p>'
+        return _section('Learning rate', words, half=True, note='')
+    curve = _chart(lambda fig: plot_lr_find(finder, suggested, ax=fig.subplots()), 'Loss over learning rate')
+    return _section('Learning rate', curve, half=True, more=used)
+
+# %% ../../nbs/deploy/02_report.ipynb #091dff84
 def _draw_sched(fig, hypers):
     axs = fig.subplots(1, len(hypers), squeeze=False)[0]
     for ax,(name,values) in zip(axs, hypers.items()):
@@ -118,15 +154,14 @@ def _course(learn):
     "Losses, schedule and the rows of the epochs"
     rec,rows = learn.recorder,learn.history
     hypers = {k: v for k,v in rec.hypers.items() if v}
+    sched = _chart(lambda fig: _draw_sched(fig, hypers), 'Hyper-parameters at each step') if hypers else ''
+    losses = _chart(lambda fig: rec.plot_loss(ax=fig.subplots()), 'Loss of each step')
     head = list(dict.fromkeys(k for r in rows for k in r))
-    losses = _section('Losses', _chart(lambda fig: rec.plot_loss(ax=fig.subplots()), 'Loss of each step'), note='Both curves should fall. Where the validation loss rises again while '
-        'the training loss still falls, the model learns its training samples by heart: train for fewer epochs, augment more, or collect more data.', half=True)
-    sched = _chart(lambda fig: _draw_sched(fig, hypers), 'Hyper-parameters at each step', (6,3)) if hypers else '<p>Nothing was recorded.</p>'
     epochs = _table(head, [[r.get(k) for k in head] for r in rows])
-    return _section('Schedule', sched, note='What the optimizer was set to at each step.', half=True) + losses + \
-        _section('Epochs', epochs, note='A row an epoch, of the last fit. Each number is over the whole set.', half=True)
+    shown = dict(Schedule=sched, Losses=losses, Epochs=epochs)
+    return ''.join(_section(k, v, half=True) for k,v in shown.items() if v)
 
-# %% ../../nbs/deploy/02_report.ipynb #091dff84
+# %% ../../nbs/deploy/02_report.ipynb #6fa37791
 def _short(name, most=24):
     "A name for an axis; a `$` in it is a dollar, not the beginning of a formula"
     return (name if len(name)<=most else name[:most-1]+'…').replace('$', r'\$')
@@ -142,25 +177,31 @@ def _draw_matrix(fig, interp):
     ax.set_yticks(range(n), names, fontsize=size)
     ax.set_xticks(range(n), names, fontsize=size, rotation=90 if max(map(len, names))>3 else 0)
 
-# %% ../../nbs/deploy/02_report.ipynb #6fa37791
+# %% ../../nbs/deploy/02_report.ipynb #897008e3
 def _by_class(interp):
     "Rows of class, precision, recall, F1 and the number of samples"
     from sklearn.metrics import precision_recall_fscore_support
-    stats = precision_recall_fscore_support(interp.targs, interp.decoded, labels=list(range(len(interp.vocab))), zero_division=0)
+    labels = list(range(len(interp.vocab)))
+    stats = precision_recall_fscore_support(interp.targs, interp.decoded, labels=labels, zero_division=0)
     return [[str(name), *map(float, s[:3]), int(s[3])] for name,s in zip(interp.vocab, zip(*stats))]
 
-def _confusion(interp):
-    side = min(9., max(4., 0.42*len(interp.vocab)+1.5))
-    pairs,shown,half = interp.most_confused(),12,len(interp.vocab)<=15
-    more = f' The {shown} most frequent of {len(pairs)} kinds of error.' if len(pairs)>shown else ''
-    errors = _table(['actual', 'predicted', 'times'], [[str(a), str(b), n] for a,b,n in pairs[:shown]]) if pairs else '<p>There is no error on the validation set.</p>'
-    return _section('Confusion matrix', _chart(lambda fig: _draw_matrix(fig, interp), 'Confusion matrix', (side, side)),
-                    note='A row for each actual class, a column for each predicted one. What is right lies on the diagonal; anything else is an error.', half=half) + \
-        _section('Most confused', errors, note=f'Which class was taken for which.{more}', half=half) + \
-        _section('Classes', _table(['class', 'precision', 'recall', 'F1', 'samples'], _by_class(interp)), note='Precision: of what was predicted to be this class, the share '
-                 'that is. Recall: of what is this class, the share that was found. F1: their harmonic mean.')
+def _errors(interp, most=12):
+    "The most frequent errors as a table, and in words how many kinds there are"
+    pairs = interp.most_confused()
+    if not pairs: return '<p>There is no error on the validation set.</p>',''
+    table = _table(['actual', 'predicted', 'times'], [[str(a), str(b), n] for a,b,n in pairs[:most]])
+    return table,f'The {most} most frequent of {len(pairs)} kinds of error.' if len(pairs)>most else ''
 
-# %% ../../nbs/deploy/02_report.ipynb #897008e3
+def _confusion(interp):
+    n = len(interp.vocab)
+    side,half = min(9., max(4., 0.42*n+1.5)),n<=15
+    matrix = _chart(lambda fig: _draw_matrix(fig, interp), 'Confusion matrix', (side, side))
+    errors,more = _errors(interp)
+    classes = _table(['class', 'precision', 'recall', 'F1', 'samples'], _by_class(interp))
+    return _section('Confusion matrix', matrix, half=half) + _section('Most confused', errors, half=half, more=more) + \
+        _section('Classes', classes)
+
+# %% ../../nbs/deploy/02_report.ipynb #62f73caf
 def _mistake(interp, i):
     "What was predicted of sample `i`, what it is, the loss, and the name of its file"
     target,pipe,p = interp.blocks[-1],interp.dl.dataset.pipes[-1],interp.preds[i]
@@ -176,37 +217,43 @@ def _worst(interp, n):
         few = interp.dl.pick(idxs)
         samples = few.decode_batch(few.one_batch(), max_n=None)
     found = [(s[:n_inp], *_mistake(interp, i)) for s,i in zip(samples, idxs)]
-    if _are_pictures(interp.blocks):
-        shown = _grid(_figure(_thumb(xs, interp.blocks)[0], [f'predicted {pred}', f'is {targ}', f'loss {loss:.2f}'], name) for xs,pred,targ,loss,name in found)
-    else: shown = _table(['input', 'predicted', 'actual', 'loss'], [[interp.blocks[0].text(xs[0]), *rest[:3]] for xs,*rest in found])
-    return _section('Top losses', shown, note='The validation samples with the highest losses: what the model predicts and how sure it is, what the label says, and '
-                    'the loss. Look for wrong labels, for pictures of something else, and for what these have in common.')
+    if not _are_pictures(interp.blocks):
+        rows = [[interp.blocks[0].text(xs[0]), *rest[:3]] for xs,*rest in found]
+        return _section('Top losses', _table(['input', 'predicted', 'actual', 'loss'], rows))
+    def figure(xs, pred, targ, loss, name):
+        return _figure(_thumb(xs, interp.blocks)[0], [f'predicted {pred}', f'is {targ}', f'loss {loss:.2f}'], name)
+    return _section('Top losses', _grid(figure(*o) for o in found))
 
-# %% ../../nbs/deploy/02_report.ipynb #62f73caf
+# %% ../../nbs/deploy/02_report.ipynb #99157e4d
 _style = """
 :root{color-scheme:light}*{box-sizing:border-box}
 body{margin:0;background:#f4f5f7;color:#1d2430;font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:68rem;margin:0 auto;padding:1.5rem 1rem 3rem}
 h1{font-size:1.7rem;line-height:1.2;margin:0 0 .5rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin:0 0 .8rem}
 .page{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:1rem}
-section{grid-column:span 2;background:#fff;border:1px solid #e1e4ea;border-radius:8px;padding:1rem 1.2rem}.half{grid-column:span 1}
+section{grid-column:span 2;background:#fff;border:1px solid #e1e4ea;border-radius:8px;padding:1rem 1.2rem}
+.half{grid-column:span 1}
 p{margin:.4rem 0}.note{color:#566072;font-size:.9rem;margin:.7rem 0 0;max-width:46rem}
 nav{font-size:.9rem;margin:.8rem 0}nav a{display:inline-block;margin:.1rem .9rem .1rem 0;color:#1a5fb4}
 .tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(8.1rem,1fr));gap:.7rem;margin:1rem 0}
 .tiles div{background:#fff;border:1px solid #e1e4ea;border-radius:8px;padding:.6rem .8rem}
-.tiles dt{color:#566072;font-size:.8rem;overflow-wrap:anywhere}.tiles dd{margin:0;font-size:1.2rem;font-weight:600;overflow-wrap:anywhere}
+.tiles dt{color:#566072;font-size:.8rem;overflow-wrap:anywhere}
+.tiles dd{margin:0;font-size:1.2rem;font-weight:600;overflow-wrap:anywhere}
 .scroll{overflow-x:auto}.chart{display:block;max-width:100%;height:auto}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:1rem .8rem}
 figure{margin:0}figure img{width:100%;display:block;border-radius:4px;background:#eee}
 figcaption{font-size:.8rem;line-height:1.35;margin-top:.3rem;overflow-wrap:anywhere}figcaption small{color:#566072}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem}
 th,td{text-align:left;padding:.3rem 1.2rem .3rem 0;border-bottom:1px solid #e9ebf0;vertical-align:top}
-thead th{color:#566072;font-weight:600}th.num,td.num{text-align:right}.pairs th{font-weight:400;color:#566072}.pairs td{overflow-wrap:anywhere}
+thead th{color:#566072;font-weight:600}th.num,td.num{text-align:right}
+.pairs th{font-weight:400;color:#566072}.pairs td{overflow-wrap:anywhere}
 @media(max-width:56rem){.half{grid-column:span 2}}
-@media(max-width:40rem){.chart[alt="Confusion matrix"]{max-width:none}section{padding:.9rem .8rem}th,td{padding-right:.8rem}.grid{grid-template-columns:repeat(3,1fr);gap:.7rem .5rem}.tiles{grid-template-columns:repeat(2,1fr)}}
+@media(max-width:40rem){.chart[alt="Confusion matrix"]{max-width:none}
+section{padding:.9rem .8rem}th,td{padding-right:.8rem}
+.grid{grid-template-columns:repeat(3,1fr);gap:.7rem .5rem}.tiles{grid-template-columns:repeat(2,1fr)}}
 """
 
-# %% ../../nbs/deploy/02_report.ipynb #99157e4d
+# %% ../../nbs/deploy/02_report.ipynb #309dc8d2
 def _model_name(learn): return getattr(learn.model, 'part_args', {}).get('arch') or type(learn.model).__name__
 
 def _tiles(learn):
@@ -214,20 +261,24 @@ def _tiles(learn):
     n = {name: dl.n for name,dl in zip(('train samples', 'valid samples'), learn.dls.loaders)}
     last = {k: v for k,v in learn.history[-1].items() if k not in ('epoch', 'train_loss', 'seconds')}
     classes = {} if learn.dls.blocks[-1].vocab is None else dict(classes=len(learn.dls.vocab))
-    tiles = {**last, **n, **classes, 'epochs': len(learn.history), 'seconds': f"{sum(r['seconds'] for r in learn.history):.1f}"}
-    return f"<dl class=tiles>{''.join(f'<div><dt>{_esc(k)}</dt><dd>{_number(v)}</dd></div>' for k,v in tiles.items())}</dl>"
+    seconds = f"{sum(r['seconds'] for r in learn.history):.1f}"
+    tiles = {**last, **n, **classes, 'epochs': len(learn.history), 'seconds': seconds}
+    cells = ''.join(f'<div><dt>{_esc(k)}</dt><dd>{_number(v)}</dd></div>' for k,v in tiles.items())
+    return f'<dl class=tiles>{cells}</dl>'
 
 def _facts(learn, facts):
     "Model, loss, optimizer, what the caller knows, and versions"
     n = sum(p.numel() for p in learn.model.parameters())
-    known = dict(model=f'{_model_name(learn)}, {n:,} parameters', loss=type(learn.loss_func).__name__, optimizer=getattr(learn.opt_func, '__name__', learn.opt_func), batch=learn.dls.bs)
+    known = dict(model=f'{_model_name(learn)}, {n:,} parameters', loss=type(learn.loss_func).__name__,
+                 optimizer=getattr(learn.opt_func, '__name__', learn.opt_func), batch=learn.dls.bs)
     versions = ', '.join(f'{k} {v}' for k,v in bundle_versions().items() if v)
     return _section('Setting', _pairs([*{**known, **(facts or {})}.items(), ('versions', versions)]))
 
-# %% ../../nbs/deploy/02_report.ipynb #309dc8d2
+# %% ../../nbs/deploy/02_report.ipynb #a6b2a801
 def _page(title, head, sections):
     "The whole of the file"
-    nav = ''.join(f'<a href="#{name}">{heading}</a>' for name,heading in re.findall('<section id=(.*?)><h2>(.*?)</h2>', ''.join(sections)))
+    headings = re.findall('<section id=([a-z-]+).*?><h2>(.*?)</h2>', ''.join(sections))
+    nav = ''.join(f'<a href="#{name}">{heading}</a>' for name,heading in headings)
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{_esc(title)}</title><style>{_style}</style></head>
@@ -256,15 +307,16 @@ def write_report(
     n_samples:int=12, # Samples to show, and as many top losses
 ) -> Path: # `file`
     "Write a page about the last fit of `learn`: data, learning rate, losses, confusion, top losses"
-    if not learn.history: raise UsageError("There is nothing to report on yet. Train first, such as with learn.fit_one_cycle(5).")
-    sections = [_facts(learn, facts), _section('Samples', _samples(learn.dls.train, learn.dls.blocks, n_samples), note='Training samples as the model sees them, augmented '
-                'if they are, each with its label. Is the label right, and is what matters still in the picture?'), _rates(learn, finder, suggested), _course(learn)]
-    if len(learn.dls)>1: sections += _judged(learn, n_samples)
+    if not learn.history: raise UsageError("There is nothing to report on yet. Train first: learn.fit_one_cycle(5).")
+    dls = learn.dls
+    sections = [_facts(learn, facts), _section('Samples', _samples(dls.train, dls.blocks, n_samples)),
+                _rates(learn, finder, suggested), _course(learn)]
+    if len(dls)>1: sections += _judged(learn, n_samples)
     file = Path(file)
     _write(file, _page(title, _tiles(learn), sections))
     return file
 
-# %% ../../nbs/deploy/02_report.ipynb #a6b2a801
+# %% ../../nbs/deploy/02_report.ipynb #87458b43
 def _judged(learn, n):
     "The sections that look at the validation set"
     are_classes = isinstance(learn.dls.blocks[-1], CategoryBlock)
