@@ -49,7 +49,7 @@ def _wrong_call(f, args, kwargs):
     try: inspect.signature(f).bind(*args, **kwargs)
     except TypeError as e:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(e))
-        return TypeError(f"{f.__name__}() {e}.{near(unknown[1], inspect.signature(f).parameters) if unknown else ''}")
+        return TypeError(f"{f.__name__}() {e}.{near(unknown[1], set(inspect.signature(f).parameters)-{'self', 'cls'}) if unknown else ''}")
 
 def _not_ours(tb):
     "The first frame below `tb` that is not the library's; `None` if there is none"

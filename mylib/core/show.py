@@ -70,7 +70,7 @@ def subplots(
 ) -> tuple: # The figure, and an array of axes: (nrows, ncols), or (n,) if there is one row or column
     "Figure and axes for a grid of pictures"
     if figsize is None: figsize = ncols*imsize, nrows*imsize + (0.6 if suptitle and imsize<=2 else 0)
-    fig,axs = plt.subplots(nrows, ncols, figsize=figsize, **kwargs)
+    fig,axs = plt.subplots(nrows, ncols, figsize=figsize, **{'layout': 'constrained', **kwargs})
     if suptitle is not None: fig.suptitle(suptitle)
     return fig, axs if isinstance(axs, np.ndarray) else np.array([axs])
 

@@ -116,6 +116,7 @@ def c(self:DataLoaders) -> int|None:
     return self.blocks[-1].n_out
 
 @patch
+@concise
 def one_batch(self:DataLoaders): "The next training batch; looking at it changes nothing"; return self.train.one_batch()
 
 # %% ../../nbs/data/07_loaders.ipynb #4a4aecb1
@@ -143,6 +144,7 @@ def show_batch(self:DataLoaders,
     unique:bool=False, # One sample again and again, to see what random transforms do?
 ):
     "Show samples of a batch as a person reads them; changes nothing"
+    if nrows and ncols: max_n = min(max_n, nrows*ncols)
     with isolated_rng():
         if b is not None: samples = self.train.decode_batch(b, max_n)
         elif unique: samples = _repeated(self.train, max_n)

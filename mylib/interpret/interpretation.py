@@ -15,6 +15,7 @@ import torch
 from fastcore.basics import patch
 
 from ..core.core import UsageError, concise, isolated_rng
+from ..data.block import TransformBlock
 from ..data.loaders import show_table
 from ..learner.learner import Learner
 
@@ -60,13 +61,13 @@ def top_losses(self:Interpretation,
 
 # %% ../../nbs/interpret/00_interpretation.ipynb #49f50588
 @patch
-def titles(self:Interpretation, idxs) -> list[str]:
-    "For each sample: prediction, target, loss and, for categories, the probability of the prediction"
+def verdicts(self:Interpretation, idxs) -> list[tuple]:
+    "For each sample, as text: prediction, target, loss and, for categories, the probability of the prediction"
     target,pipe,res = self.blocks[-1],self.dl.dataset.pipes[-1],[]
     for i in map(int, idxs):
         pred,targ = (target.text(pipe.decode(o)) for o in (self.decoded[i], self.targs[i]))
-        sure = f" / {self.preds[i][self.decoded[i]]:.2f}" if self.decoded[i].ndim==0 and self.preds[i].ndim==1 else ''
-        res.append(f"{pred} / {targ} / {self.losses[i]:.2f}{sure}")
+        sure = [f"{self.preds[i][self.decoded[i]]:.2f}"] if self.decoded[i].ndim==0 and self.preds[i].ndim==1 else []
+        res.append((pred, targ, f"{self.losses[i]:.2f}", *sure))
     return res
 
 @patch
@@ -79,15 +80,12 @@ def plot_top_losses(self:Interpretation,
     figsize:tuple|None=None, # Width and height in inches; `None`: as fits
 ):
     "Show the samples with the highest losses: prediction / target / loss / probability"
-    idxs = self.top_losses(k, largest)[1].tolist()
+    idxs = self.top_losses(min(k, nrows*ncols) if nrows and ncols else k, largest)[1].tolist()
     with isolated_rng():
         few = self.dl.pick(idxs)
         samples = few.decode_batch(few.one_batch(), max_n=None)
-    titles,first = self.titles(idxs),self.blocks[0]
+    rows,first = self.verdicts(idxs),self.blocks[0]
+    names = ['prediction', 'target', 'loss', 'probability'][:len(rows[0])]
     if hasattr(first, 'show_titled'):
-        return first.show_titled(samples, titles, self.blocks, nrows=nrows, ncols=ncols, figsize=figsize, suptitle=self._heading(titles))
-    names = self._heading(titles).split(' / ')
-    return show_table([(s[0], *t.split(' / ')) for s,t in zip(samples, titles)], [first, *[self.blocks[-1]]*len(names)], ['input', *names])
-
-@patch
-def _heading(self:Interpretation, titles): "What stands in the `titles`"; return ' / '.join(['prediction', 'target', 'loss', 'probability'][:titles[0].count(' / ')+1])
+        return first.show_titled(samples, [' / '.join(r) for r in rows], self.blocks, nrows=nrows, ncols=ncols, figsize=figsize, suptitle=' / '.join(names))
+    return show_table([(s[0], *r) for s,r in zip(samples, rows)], [first, *[TransformBlock()]*len(names)], ['input', *names])

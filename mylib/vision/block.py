@@ -11,6 +11,7 @@ __all__ = ['ImageBlock']
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.textpath import TextPath
 from torch import Tensor
 
 from ..core.core import UsageError
@@ -43,12 +44,12 @@ class ImageBlock(TransformBlock):
             _fit_title(ax, ax.get_title())
 
     def show_results(self, samples:Sequence[tuple], outs:Sequence, blocks:Sequence[TransformBlock], *, nrows:int|None=None, ncols:int|None=None, figsize:tuple|None=None):
-        "Decoded `samples` in a grid, with the target above and the prediction `outs` below it, red where they differ"
+        "Decoded `samples` in a grid, with the target above and the prediction `outs` below it, red where categories differ"
         axs = get_grid(len(samples), nrows=nrows, ncols=ncols, figsize=figsize, imsize=2.2)
         for ax,sample,out in zip(axs, samples, outs):
             for block,x in zip(blocks, (*sample, out)) if len(sample)<len(blocks) else zip((*blocks, blocks[-1]), (*sample, out)): block.show(x, ctx=ax)
             _fit_title(ax, ax.get_title())
-            if len(sample)==len(blocks): ax.title.set_color('green' if _same(sample[-1], out) else 'red')
+            if len(sample)==len(blocks) and blocks[-1].vocab is not None: ax.title.set_color('green' if _same(sample[-1], out) else 'red')
 
     def show_titled(self, samples:Sequence[tuple], titles:Sequence[str], blocks:Sequence[TransformBlock], *, nrows:int|None=None, ncols:int|None=None, figsize:tuple|None=None, suptitle:str|None=None):
         "The inputs of decoded `samples` in a grid, each under its title, and `suptitle` above them all"
@@ -60,13 +61,13 @@ class ImageBlock(TransformBlock):
 # %% ../../nbs/vision/04_block.ipynb #2403c7fe
 def _fit_title(ax, title, size=9):
     "Set `title` on lines, broken at ' / ', and in letters small enough for the width of `ax`"
-    columns = ax.get_subplotspec().get_gridspec().ncols
-    fits = 72*ax.figure.get_figwidth()/columns/(0.62*size) # letters of about so many points side by side
+    def width(text): return max(TextPath((0, 0), o or ' ', size=size).get_extents().width for o in text.split('\n'))
+    fits = 0.93*72*ax.figure.get_figwidth()/ax.get_subplotspec().get_gridspec().ncols # points
     lines = []
     for piece in title.split(' / '):
-        if lines and len(lines[-1])+3+len(piece)<=fits: lines[-1] += f' / {piece}'
+        if lines and width(f'{lines[-1]} / {piece}')<=fits: lines[-1] += f' / {piece}'
         else: lines.append(piece)
-    ax.set_title('\n'.join(lines), fontsize=size*min(1., fits/max(1, *map(len, '\n'.join(lines).split('\n')))))
+    ax.set_title('\n'.join(lines), fontsize=size*min(1., fits/max(1., *map(width, lines))))
 
 # %% ../../nbs/vision/04_block.ipynb #aee3c587
 def _same(a, b): return bool(np.all(np.asarray(a)==np.asarray(b))) if np.shape(a)==np.shape(b) else False
