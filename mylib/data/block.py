@@ -84,6 +84,11 @@ class CategoryMap(list):
         super().__init__((['#na#'] if add_na else [])+found)
         self.o2i = {o: i for i,o in enumerate(self)}
 
+    def __getitem__(self, i):
+        "The category at a position, or those at several (a list, an array, a tensor)"
+        i = i.tolist() if isinstance(i, (np.ndarray, np.generic, Tensor)) else i
+        return [super(CategoryMap, self).__getitem__(o) for o in i] if isinstance(i, (list, tuple)) else super().__getitem__(i)
+
     def index_of(self, o) -> int:
         "The position of category `o`"
         i = self.o2i.get(_plain(o))
@@ -233,6 +238,7 @@ class RegressionSetup(Transform):
     def encodes(self, o):
         row = self._row(o)
         if len(row)!=self.n_out: raise UsageError(f"A target has {len(row)} numbers where others have {self.n_out}. Each must have as many.")
+        if not row.isfinite().all(): raise UsageError(f"A target is {row.tolist()}, but a number is needed. Drop such rows, or fill them in.")
         return row
     def decodes(self, row): return row[0].item() if len(row)==1 else row.tolist()
 

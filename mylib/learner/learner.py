@@ -40,6 +40,11 @@ default_callbacks = Recorder, ProgressTable
 
 class Learner:
     "Data, a model and a loss, and everything that is done with them"
+    @property
+    def metrics(self) -> list: "What is computed over the validation set; assign one, or several"; return self._metrics
+    @metrics.setter
+    def metrics(self, o): self._metrics = _listed(o)
+
     def __init__(self,
         dls:DataLoaders, # Training and validation loaders
         model:nn.Module, # Called with the inputs of a batch
@@ -63,7 +68,7 @@ class Learner:
         self.activation,self.decoder = None,None # `None`: as the loss or the target's Block says
         target = dls.blocks[-1]
         self.loss_func = target.make_loss() if loss_func is None else loss_func
-        self.metrics = _listed(target.metrics if metrics is None else metrics)
+        self.metrics = target.metrics if metrics is None else metrics
         self.recorder = Recorder(self.metrics)
         if self.loss_func is None: raise UsageError(f"The target's block, {target!r}, has no loss of its own. Pass loss_func=, such as MSELossFlat().")
 
@@ -330,6 +335,7 @@ def show_results(self:Learner,
 ):
     "Show samples with their targets and predictions"
     dl = self.dls[ds_idx] if dl is None else dl
+    if kwargs.get('nrows') and kwargs.get('ncols'): max_n = min(max_n, kwargs['nrows']*kwargs['ncols'])
     order = torch.randperm(dl.n, generator=generator(0)).tolist()[:max_n] if shuffle else list(range(min(max_n, dl.n)))
     few = dl.pick(order)
     batch,(_,_,decoded) = few.one_batch(),self.get_preds(dl=few, with_decoded=True)

@@ -20,16 +20,10 @@ from ..train.optimizers import Adam
 from ..data.loaders import DataLoaders
 from ..callback.run import Callback
 from ..learner.learner import Learner
-from .model import create_vision_model, default_split, model_stats
+from .model import create_vision_model, default_split
 from .transform import Normalize
 
 # %% ../../nbs/vision/06_learner.ipynb #0f116474
-def _normalized(dls, model):
-    "The loaders with the normalization that the body of `model` is used to, unless they have one"
-    stats = model_stats(model)
-    if stats is None or any(isinstance(f, Normalize) for f in dls.train.batch_tfms): return dls
-    return dls.new(batch_tfms=[*dls.train.batch_tfms, Normalize(*stats)])
-
 def _channels(dls):
     "How many channels the pictures have, and how many outputs the target needs"
     with isolated_rng(): x = dls.train.few(1)[0]
@@ -54,7 +48,7 @@ def _tried(model, dls, n_in):
 def vision_learner(
     dls:DataLoaders, # Of pictures and targets
     arch:str|Callable, # A name of timm ('convnext_tiny'), or a function of torchvision (`resnet18`)
-    normalize:bool=True, # Normalize batches as the body is used to?
+    normalize:bool=True, # Let the body normalize pictures as it is used to, unless the loaders do?
     n_out:int|None=None, # Outputs; `None`: as many as the target needs
     pretrained:bool=True, # Start from weights of the hub, fetched the first time?
     weights:str|Path|None=None, # A local safetensors file of the whole model, instead of the hub's
@@ -77,9 +71,10 @@ def vision_learner(
     n_out = dls.c if n_out is None else n_out
     if n_out is None: raise UsageError(f"The target's block, {dls.blocks[-1]!r}, does not say how many outputs it needs. Pass n_out=.")
     n_in = _channels(dls) if n_in is None else n_in
-    model = create_vision_model(arch, n_out, n_in, pretrained, weights, **kwargs)
+    normalize = normalize and not any(isinstance(f, Normalize) for f in dls.train.batch_tfms)
+    model = create_vision_model(arch, n_out, n_in, pretrained, weights, normalize=normalize, **kwargs)
     _tried(model, dls, n_in)
-    learn = Learner(_normalized(dls, model) if normalize else dls, model, loss_func, opt_func, lr, splitter,
+    learn = Learner(dls, model, loss_func, opt_func, lr, splitter,
                     cbs, metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms)
     if pretrained or weights is not None: learn.freeze()
     return learn
