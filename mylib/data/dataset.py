@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from fastcore.basics import patch
 from fastcore.foundation import L
 
-from ..core.core import UsageError
+from ..core.core import UsageError, concise
 from .transform import Pipeline, setup_pipeline
 from .split import check_splits
 
@@ -98,6 +98,7 @@ class Datasets:
 
     def __len__(self): return len(self.items)
     def item(self, i): "The item behind sample `i`"; return item_at(self.items, i)
+    @concise
     def __getitem__(self, i):
         if isinstance(i, slice): return L(self[o] for o in range(*i.indices(len(self))))
         if not -len(self)<=i<len(self): raise IndexError(f"There is no sample {i}; there are {len(self)}.")

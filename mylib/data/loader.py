@@ -21,7 +21,7 @@ from torch.utils.data import default_collate
 
 from fastcore.basics import patch
 
-from ..core.core import UsageError, generator, isolated_rng, mix, set_seed, to_device
+from ..core.core import UsageError, concise, generator, isolated_rng, mix, set_seed, to_device
 from .transform import RandTransform, Transform, transform_slots
 from .dataset import Datasets, brief
 from .cache import make_cache
@@ -71,6 +71,11 @@ def _n_threads(dataset):
 
 def _listed(fs): return list(fs) if isinstance(fs, (list, tuple)) else [] if fs is None else [fs]
 
+_end = object()
+
+@concise
+def _next(batches): return next(batches, _end)
+
 # %% ../../nbs/data/05_loader.ipynb #c5cca912
 class DataLoader:
     "Walks over `dataset` in batches, the same for the same seed and epoch"
@@ -108,7 +113,8 @@ class DataLoader:
 
     def __iter__(self):
         "One epoch; when it is walked to its end, `epoch` is one more"
-        yield from self.batches()
+        batches = self.batches()
+        while (batch := _next(batches)) is not _end: yield batch
         self.epoch += 1
 
 # %% ../../nbs/data/05_loader.ipynb #cb355646
@@ -240,6 +246,7 @@ def _loaded(self:DataLoader, chunks, epoch):
 
 # %% ../../nbs/data/05_loader.ipynb #a2285bb8
 @patch
+@concise
 def one_batch(self:DataLoader):
     "The first batch of the present epoch, loaded without threads"
     return self._first_batch(self.batch_size)

@@ -59,10 +59,11 @@ def plot_confusion_matrix(self:ClassificationInterpretation,
     "Draw the confusion matrix; the darker a cell, the more often"
     cm,n = self.confusion_matrix(),len(self.vocab)
     if normalize: cm = cm/np.maximum(cm.sum(axis=1, keepdims=True), 1)
+    names = [str(o).replace('$', r'\$') for o in self.vocab] # two dollar signs would begin a formula
     ax = ax or plt.subplots(figsize=figsize or (max(3., 0.4*n+1.5),)*2, dpi=dpi, layout='constrained')[1]
     ax.imshow(cm, cmap=cmap)
-    ax.set(title=title, xlabel='predicted', ylabel='actual', xticks=range(n), yticks=range(n), yticklabels=self.vocab)
-    ax.set_xticklabels(self.vocab, rotation=90 if max(len(str(o)) for o in self.vocab)>3 else 0)
+    ax.set(title=title, xlabel='predicted', ylabel='actual', xticks=range(n), yticks=range(n), yticklabels=names)
+    ax.set_xticklabels(names, rotation=90 if max(map(len, names))>3 else 0)
     if plot_txt: _write_cells(ax, cm, norm_dec if normalize else 0)
     return ax
 

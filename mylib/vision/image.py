@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.foundation import L
 from matplotlib.axes import Axes
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision import tv_tensors
 
@@ -104,7 +104,12 @@ def _opened(source):
     except FileNotFoundError as e: raise UsageError(f"There is no file {name}. Check the path; the current folder is {Path.cwd()}.") from e
     except Image.DecompressionBombError as e:
         raise UsageError(f"{name} is too large: {e} (at most {Image.MAX_IMAGE_PIXELS} pixels). If you trust it, raise `PIL.Image.MAX_IMAGE_PIXELS`.") from e
-    except Exception as e: raise _unreadable(name, 'the file is empty' if _is_empty(source) else str(e).rstrip('.') or type(e).__name__) from e
+    except Exception as e: raise _unreadable(name, _why(source, e)) from e
+
+def _why(source, e):
+    "The reason in words; PIL's own would name the file once more"
+    if _is_empty(source): return 'the file is empty'
+    return 'no image format is recognized in it' if isinstance(e, UnidentifiedImageError) else str(e).rstrip('.') or type(e).__name__
 
 def _is_empty(source): return isinstance(source, (str, Path)) and os.path.isfile(source) and not os.path.getsize(source)
 
