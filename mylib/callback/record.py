@@ -18,7 +18,7 @@ from fastcore.basics import patch
 
 from ..core.core import UsageError
 from ..train.metrics import as_metric
-from ..train.optimizer import get_hyper, has_hyper
+from ..train.optimizer import Hyper, has_hyper
 from .run import Watcher
 
 # %% ../../nbs/callback/01_record.ipynb #05dddef0
@@ -56,7 +56,7 @@ class Recorder(Watcher):
     def before_epoch(self, _run): self._began,self._row,self.last = time.perf_counter(),None,None
     def before_train(self, run):
         self._mean = _Average()
-        self._tracked = [n for n in self.hypers if has_hyper(run.opt, n)]
+        self._tracked = [(self.hypers[n], Hyper(run.opt, n)) for n in self.hypers if has_hyper(run.opt, n)]
     def before_valid(self, _run):
         self._valid = _Average()
         for m in self.metrics: m.reset()
@@ -70,7 +70,7 @@ def after_batch(self:Recorder, run):
         for m in self.metrics: _update(m, run)
         return
     self._mean.add(run.loss, _n_rows(run))
-    for name in self._tracked: self.hypers[name].append(get_hyper(run.opt, name)[-1])
+    for values,hyper in self._tracked: values.append(hyper.last)
 
 @patch
 def after_train(self:Recorder, run):

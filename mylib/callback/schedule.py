@@ -11,7 +11,7 @@ __all__ = ['ParamScheduler']
 from collections.abc import Callable
 
 from ..core.core import UsageError
-from ..train.optimizer import set_hyper
+from ..train.optimizer import Hyper
 from .run import Changer
 
 # %% ../../nbs/callback/02_schedule.ipynb #ad6da1e8
@@ -24,6 +24,7 @@ class ParamScheduler(Changer):
         if wrong: raise UsageError(f"The schedule of {wrong[0]!r} is {scheds[wrong[0]]!r}, but must be a function of progress, such as SchedCos(1e-3, 1e-5).")
         self.scheds = scheds
 
+    def before_train(self, run): self._hypers = [(Hyper(run.opt, name), f) for name,f in self.scheds.items()]
     def before_batch(self, run):
         if run.training:
-            for name,f in self.scheds.items(): set_hyper(run.opt, name, f(run.progress))
+            for hyper,f in self._hypers: hyper.set(f(run.progress))

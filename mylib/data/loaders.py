@@ -85,6 +85,17 @@ def from_dsets(cls:DataLoaders,
     rest = [train.new(o, batch_size=val_bs or bs, shuffle=False, training=False, drop_last=False) for o in parts[1:]]
     return cls(train, *rest, path=path)
 
+@patch(cls_method=True)
+def from_dblock(cls:DataLoaders,
+    dblock, # A `mylib.data.datablock.DataBlock`
+    source, # What its `get_items` takes: a folder, a data frame, a list
+    path:str|Path='.', # Where the learner puts its files
+    **kwargs, # To `from_dsets`
+): # `DataLoaders`
+    "Loaders over what `dblock` makes of `source`: `dblock.dataloaders(source)`, said the other way round"
+    loaders = dblock.dataloaders(source, path=path, **kwargs)
+    return cls(*loaders.loaders, path=path)
+
 # %% ../../nbs/data/07_loaders.ipynb #f11c8464
 def _tuple(xs): return xs if isinstance(xs, tuple) else (xs,)
 
@@ -160,6 +171,28 @@ def _repeated(dl, n):
     one = dl.new(dl.dataset.on_items([dl.dataset.item(i[0])]), batch_size=1, shuffle=False, training=True, num_workers=0)
     return [s for epoch in range(n) for s in dl.decode_batch(next(one.batches(epoch)))]
 
+# %% ../../nbs/data/07_loaders.ipynb #0da77402
+@patch
+@concise
+def show_results(self:DataLoaders,
+    b:tuple, # A batch, as the loader yields it
+    out:Sequence, # For each sample what was predicted, decoded as far as the target's Block decodes targets: the number of a category
+    max_n:int=9, # At most so many samples
+    **kwargs, # To the `show_results` of the input's Block: nrows, ncols, figsize
+):
+    "Show samples of a batch with their targets and predictions"
+    samples,blocks = self.valid.decode_batch(b, max_n),self.blocks
+    outs = [self.decode_target(o) for o in out[:max_n]]
+    if hasattr(blocks[0], 'show_results'): return blocks[0].show_results(samples, outs, blocks, **kwargs)
+    k = len(samples[0]) # new items have no targets
+    return show_table([(*s, o) for s,o in zip(samples, outs)], [*blocks[:k], blocks[-1]], [*_names(self.n_inp, len(blocks))[:k], 'prediction'])
+
+@patch
+def decode_target(self:DataLoaders, y):
+    "What a target, or a decoded prediction, is called"
+    ds = getattr(self.loaders[-1], 'dataset', None)
+    return ds.pipes[-1].decode(y) if isinstance(ds, Datasets) else y
+
 # %% ../../nbs/data/07_loaders.ipynb #27b3c737
 def _path_like(o): return isinstance(o, (str, os.PathLike))
 
@@ -170,7 +203,7 @@ def _as_trained(ds, item):
 
 def _no_getter(f): return (lambda x: x) if isinstance(f, Getter) else f
 
-# %% ../../nbs/data/07_loaders.ipynb #0da77402
+# %% ../../nbs/data/07_loaders.ipynb #4773eba1
 @patch
 @concise
 def test_dl(self:DataLoaders,
@@ -189,7 +222,7 @@ def test_dl(self:DataLoaders,
     return dl.new(ds, shuffle=False, training=False, drop_last=False, batch_size=bs or dl.batch_size,
                   num_workers=dl.num_workers if num_workers is None else num_workers)
 
-# %% ../../nbs/data/07_loaders.ipynb #4773eba1
+# %% ../../nbs/data/07_loaders.ipynb #d956f67d
 @patch
 def new(self:DataLoaders,
     **kwargs, # Any argument of `DataLoader`, for all loaders

@@ -134,7 +134,7 @@ def predict(
 # %% ../../nbs/deploy/03_cli.ipynb #0bb45281
 def _line(learn, file, pred, idx, as_json):
     "What to print for one file"
-    target,label = learn.dls.blocks[-1],learn.dls.valid_ds.pipes[-1].decode(idx)
+    target,label = learn.dls.blocks[-1],learn.dls.decode_target(idx)
     row = dict(file=str(file), label=label)
     if target.vocab is not None:
         row['probability'] = pred[idx].item() if idx.ndim==0 else pred.max().item()

@@ -22,7 +22,7 @@ from ..core.core import UsageError, check_option, concise, generator
 from ..train.optimizer import freeze_to_, has_hyper, make_groups, norm_params, param_groups, params, set_hyper, spread
 from ..train.optimizers import Adam
 from ..train.schedule import SchedCos, combine_scheds, combined_cos
-from ..data.loaders import DataLoaders, show_table
+from ..data.loaders import DataLoaders
 from ..callback.run import Callback, Run, ordered
 from ..callback.record import Recorder
 from ..callback.schedule import ParamScheduler
@@ -314,14 +314,9 @@ def predict(self:Learner,
     bar,self.bar = self.bar,False
     try: inputs,preds,_,decoded = self.get_preds(dl=dl, with_input=True, with_decoded=True)
     finally: self.bar = bar
-    called = self._decode_target(decoded[0])
+    called = self.dls.decode_target(decoded[0])
     res = called,decoded[0],preds[0]
     return (dl.decode_batch((inputs,))[0][0], *res) if with_input else res
-
-@patch
-def _decode_target(self:Learner, y):
-    "A decoded prediction as the target's Block reads it"
-    return self.dls.valid_ds.pipes[-1].decode(y) if hasattr(self.dls.valid_ds, 'pipes') else y
 
 # %% ../../nbs/learner/09_learner.ipynb #cef2d9b2
 @patch
@@ -339,10 +334,7 @@ def show_results(self:Learner,
     order = torch.randperm(dl.n, generator=generator(0)).tolist()[:max_n] if shuffle else list(range(min(max_n, dl.n)))
     few = dl.pick(order)
     batch,(_,_,decoded) = few.one_batch(),self.get_preds(dl=few, with_decoded=True)
-    samples,blocks = few.decode_batch(batch, max_n=None),self.dls.blocks
-    outs = [self._decode_target(o) for o in decoded]
-    if hasattr(blocks[0], 'show_results'): return blocks[0].show_results(samples, outs, blocks, **kwargs)
-    return show_table([(*s, o) for s,o in zip(samples, outs)], [*blocks, blocks[-1]], ['input', 'target', 'prediction'])
+    return self.dls.show_results(batch, decoded, max_n=len(order), **kwargs)
 
 # %% ../../nbs/learner/09_learner.ipynb #e0b07c7e
 @patch

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ..core.core import UsageError
-from ..train.optimizer import set_hyper
+from ..train.optimizer import Hyper
 from ..train.schedule import SchedExp
 from ..callback.run import Callback, Cancel, Changer, Run
 from .predict import unchanged
@@ -85,9 +85,10 @@ class LRFinder(Changer):
         self.num_it,self.stop_div,self._sched = num_it,stop_div,SchedExp(start_lr, end_lr)
         self.lrs,self.losses,self._mean = [],[],0.
 
-    def before_batch(self, run):
+    def before_train(self, run): self._hyper = Hyper(run.opt, 'lr')
+    def before_batch(self, _run):
         self._lr = self._sched(min(1., len(self.lrs)/(self.num_it-1)))
-        set_hyper(run.opt, 'lr', self._lr)
+        self._hyper.set(self._lr)
 
     def after_batch(self, run):
         loss = run.loss.item()

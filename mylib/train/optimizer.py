@@ -6,8 +6,8 @@ Docs: https://mylib-team.github.io/mylib/train/optimizer.html.md"""
 
 # %% auto #0
 __all__ = ['even_mults', 'spread', 'params', 'param_groups', 'is_norm', 'norm_params', 'make_groups', 'freeze_to_', 'has_hyper',
-           'get_hyper', 'set_hyper', 'weight_decay', 'l2_reg', 'sgd_step', 'States', 'Optimizer', 'momentum_step',
-           'average_grad', 'average_sqr_grad', 'rms_prop_step', 'adam_step']
+           'Hyper', 'get_hyper', 'set_hyper', 'weight_decay', 'l2_reg', 'sgd_step', 'States', 'Optimizer',
+           'momentum_step', 'average_grad', 'average_sqr_grad', 'rms_prop_step', 'adam_step']
 
 # %% ../../nbs/train/04_optimizer.ipynb #8f87ffed
 import inspect
@@ -158,17 +158,35 @@ def has_hyper(
     "Does `opt` have this hyper-parameter?"
     return _place(opt, name) is not None
 
+class Hyper:
+    "One hyper-parameter of an optimizer, found once, for who reads or sets it at every step"
+    def __init__(self,
+        opt:torch.optim.Optimizer, # Loading a state gives it other groups: make a new `Hyper` then
+        name:str, # 'lr', 'mom', 'sqr_mom', 'wd', 'eps', or the optimizer's own name
+    ):
+        self.key,self.i = _need_place(opt, name)
+        groups = [([g for g in gs if not (name=='wd' and g.get('no_wd'))], gs) for gs in _rate_groups(opt)]
+        self.groups = [settable for settable,_ in groups]
+        self._read = [(settable or gs)[0] for settable,gs in groups]
+
+    def _of(self, g): return g[self.key] if self.i is None else g[self.key][self.i]
+    @property
+    def values(self): "A value for each of our groups"; return [self._of(g) for g in self._read]
+    @property
+    def last(self): "The value of the last group"; return self._of(self._read[-1])
+
+    def set(self, value:float|slice|Sequence):
+        "Set what `spread` makes of `value`; groups without weight decay stay without"
+        for gs,v in zip(self.groups, spread(value, len(self.groups))):
+            for g in gs: g[self.key] = v if self.i is None else (*g[self.key][:self.i], v, *g[self.key][self.i+1:])
+
+# %% ../../nbs/train/04_optimizer.ipynb #e704ef83
 def get_hyper(
     opt:torch.optim.Optimizer,
     name:str, # 'lr', 'mom', 'sqr_mom', 'wd', 'eps', or the optimizer's own name
 ) -> list: # A value for each of our groups
     "Read a hyper-parameter"
-    key,i = _need_place(opt, name)
-    values = []
-    for gs in _rate_groups(opt):
-        g = next((g for g in gs if not g.get('no_wd')), gs[0]) if name=='wd' else gs[0]
-        values.append(g[key] if i is None else g[key][i])
-    return values
+    return Hyper(opt, name).values
 
 def set_hyper(
     opt:torch.optim.Optimizer,
@@ -176,14 +194,9 @@ def set_hyper(
     value:float|slice|Sequence, # What `spread` takes
 ):
     "Set a hyper-parameter for each of our groups; groups without weight decay stay without"
-    key,i = _need_place(opt, name)
-    groups = _rate_groups(opt)
-    for gs,v in zip(groups, spread(value, len(groups))):
-        for g in gs:
-            if name=='wd' and g.get('no_wd'): v = 0.
-            g[key] = v if i is None else tuple(v if j==i else o for j,o in enumerate(g[key]))
+    Hyper(opt, name).set(value)
 
-# %% ../../nbs/train/04_optimizer.ipynb #e704ef83
+# %% ../../nbs/train/04_optimizer.ipynb #b3184945
 def weight_decay(p, _g, _s, *, lr, wd):
     "Shrink the weights by a share `lr*wd` ([AdamW](https://arxiv.org/abs/1711.05101), algorithm 2, line 12)"
     if wd: torch._foreach_mul_(p, 1-lr*wd)
@@ -196,7 +209,7 @@ def sgd_step(p, g, _s, *, lr):
     "Down the gradient"
     torch._foreach_add_(p, g, alpha=-lr)
 
-# %% ../../nbs/train/04_optimizer.ipynb #b3184945
+# %% ../../nbs/train/04_optimizer.ipynb #5efad9dd
 class States:
     "What an optimizer remembers for each parameter of a list: `states['exp_avg']` is a list of tensors, at first zeros"
     def __init__(self, params:list, state:dict): self.params,self.each = params,[state[p] for p in params]
@@ -230,7 +243,7 @@ def _defaults(steppers, given):
     if missing: raise UsageError(f"The steppers need {missing}. Pass `Optimizer(params, steppers, {missing[0]}=...)`.")
     return res
 
-# %% ../../nbs/train/04_optimizer.ipynb #5efad9dd
+# %% ../../nbs/train/04_optimizer.ipynb #007984b8
 class Optimizer(torch.optim.Optimizer):
     "An optimizer that calls `steppers` in order"
     def __init__(self,
@@ -260,7 +273,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def __getstate__(self): return {**super().__getstate__(), 'steppers': self.steppers, '_names': self._names}
 
-# %% ../../nbs/train/04_optimizer.ipynb #007984b8
+# %% ../../nbs/train/04_optimizer.ipynb #c400186e
 def momentum_step(p, g, s, *, lr, mom):
     "Down the sum of gradients, in which older ones count less ([Polyak](https://doi.org/10.1016/0041-5553(64)90137-5))"
     if not mom: return sgd_step(p, g, s, lr=lr)
@@ -279,7 +292,7 @@ def average_sqr_grad(_p, g, s, *, sqr_mom):
     torch._foreach_mul_(sqr, sqr_mom)
     torch._foreach_addcmul_(sqr, g, g, 1-sqr_mom)
 
-# %% ../../nbs/train/04_optimizer.ipynb #c400186e
+# %% ../../nbs/train/04_optimizer.ipynb #7559a2c1
 def rms_prop_step(p, g, s, *, lr, mom, eps):
     "The gradient over its size ([RMSProp](https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf))"
     size = torch._foreach_sqrt(s['exp_avg_sq'])
