@@ -126,7 +126,6 @@ def plot_loss(self:Recorder,
     if with_valid and points: ax.plot(*zip(*points), 'o-', label='valid', ms=4)
     ax.set(xlabel='step', ylabel='loss', yscale='log' if log else 'linear')
     ax.legend()
-    return ax
 
 @patch
 def plot_sched(self:Recorder,
@@ -139,4 +138,3 @@ def plot_sched(self:Recorder,
     for ax,name in zip(axs[0], names):
         ax.plot(self.hypers[name])
         ax.set(xlabel='step', ylabel=name)
-    return axs[0]

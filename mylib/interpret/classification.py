@@ -65,7 +65,6 @@ def plot_confusion_matrix(self:ClassificationInterpretation,
     ax.set(title=title, xlabel='predicted', ylabel='actual', xticks=range(n), yticks=range(n), yticklabels=names)
     ax.set_xticklabels(names, rotation=90 if max(map(len, names))>3 else 0)
     if plot_txt: _write_cells(ax, cm, norm_dec if normalize else 0)
-    return ax
 
 # %% ../../nbs/interpret/01_classification.ipynb #c3f433dd
 def _write_cells(ax, cm, decimals):

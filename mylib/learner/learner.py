@@ -393,6 +393,9 @@ def export(self:Learner,
 def to_precision(self:Learner, precision:str|None):
     "Use 'fp16', 'bf16' or 'fp32' from now on; `None`: bf16 on a GPU that has it; returns self"
     check_option('precision', precision, [None, 'fp16', 'bf16', 'fp32'])
+    if precision=='fp16' and self.device.type=='cpu':
+        print("A CPU trains in bfloat16 rather than float16: it has the same size and needs no scaling of the loss.")
+        precision = 'bf16'
     self.precision = precision
     return self
 

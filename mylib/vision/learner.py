@@ -70,6 +70,7 @@ def vision_learner(
     "A learner for pictures, with a model from timm or torchvision"
     n_out = dls.c if n_out is None else n_out
     if n_out is None: raise UsageError(f"The target's block, {dls.blocks[-1]!r}, does not say how many outputs it needs. Pass n_out=.")
+    if isinstance(dls.c, int) and n_out<dls.c: raise UsageError(f"`n_out` is {n_out}, but the targets need {dls.c} outputs. Leave it out, or pass at least that.")
     n_in = _channels(dls) if n_in is None else n_in
     normalize = normalize and not any(isinstance(f, Normalize) for f in dls.train.batch_tfms)
     model = create_vision_model(arch, n_out, n_in, pretrained, weights, normalize=normalize, **kwargs)
