@@ -76,7 +76,7 @@ def _items(self:DataBlock, source):
     items = self.get_items(source) if self.get_items else source
     items = items if hasattr(items, '__getitem__') else list(items)
     if len(items)>0: return items
-    raise UsageError(f"There are no items in {source!r}{f': `{self.get_items.__name__}` found none' if hasattr(self.get_items, '__name__') else ''}. "
+    raise UsageError(f"There are no items in {str(source)[:100] or 'what was passed'}{f': `{self.get_items.__name__}` found none' if hasattr(self.get_items, '__name__') else ''}. "
                      "Check the path, and that it has files of that kind.")
 
 @patch

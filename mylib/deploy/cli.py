@@ -73,11 +73,14 @@ def _free_folder(path):
 
 def _out_folder(args):
     "Where the results go; what is there is only overwritten where the user named the folder"
-    out = Path(args.out) if args.out else _free_folder(Path('runs')/(Path(args.path).resolve().name if args.path else 'digits'))
-    try: out.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise UsageError(f"The folder {out} cannot be made: {e}. Choose another one with --out.") from e
-    (out/'metrics.csv').unlink(missing_ok=True)
-    return out
+    return Path(args.out) if args.out else _free_folder(Path('runs')/(Path(args.path).resolve().name if args.path else 'digits'))
+
+def _make_folder(out):
+    "The folder, without the table of an earlier run"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out/'metrics.csv').unlink(missing_ok=True)
+    except OSError as e: raise UsageError(f"The folder {out} cannot be written to: {e}. Choose another one with --out.") from e
 
 # %% ../../nbs/deploy/03_cli.ipynb #42317292
 def _fit(learn, args, lr):
@@ -102,6 +105,7 @@ def train(
     out = _out_folder(args)
     set_seed(args.seed)
     learn = _make_learner(args, out)
+    _make_folder(out)
     print(f"{len(learn.dls.train_ds)} training and {len(learn.dls.valid_ds)} validation pictures of {learn.dls.c} classes, on {learn.device}")
     finder = learn.find_rates()
     suggested = SuggestedLRs(finder, (minimum,))
