@@ -22,7 +22,7 @@ from ..core.core import UsageError, check_option, concise, generator
 from ..train.optimizer import freeze_to_, has_hyper, make_groups, norm_params, param_groups, params, set_hyper, spread
 from ..train.optimizers import Adam
 from ..train.schedule import SchedCos, combine_scheds, combined_cos
-from ..data.loaders import DataLoaders
+from ..data.loaders import DataLoaders, our_loader
 from ..callback.run import Callback, Run, ordered
 from ..callback.record import Recorder
 from ..callback.schedule import ParamScheduler
@@ -329,7 +329,7 @@ def show_results(self:Learner,
     **kwargs, # Further arguments of the Block's `show_results`, such as `figsize`
 ):
     "Show samples with their targets and predictions"
-    dl = self.dls[ds_idx] if dl is None else dl
+    dl = our_loader(self.dls[ds_idx] if dl is None else dl, 'show_results')
     if kwargs.get('nrows') and kwargs.get('ncols'): max_n = min(max_n, kwargs['nrows']*kwargs['ncols'])
     order = torch.randperm(dl.n, generator=generator(0)).tolist()[:max_n] if shuffle else list(range(min(max_n, dl.n)))
     few = dl.pick(order)
