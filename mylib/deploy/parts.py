@@ -23,7 +23,7 @@ _rooms = { # module: the marked names in it, each of which is also the name in t
     'train.scikit': 'APScoreBinary BalancedAccuracy CohenKappa ExplainedVariance F1Score F1ScoreMulti FBeta HammingLoss HammingLossMulti Jaccard '
                     'MatthewsCorrCoef PearsonCorrCoef Precision PrecisionMulti R2Score Recall RecallMulti RocAuc RocAucBinary RocAucMulti SpearmanCorrCoef',
     'train.optimizers': 'SGD Adam AdamW RMSProp RAdam QHAdam Larc Lamb Lookahead ranger OptimWrapper',
-    'nn.blocks': 'small_resnet',
+    'nn.blocks': 'simple_cnn small_resnet',
     'vision.image': 'PILImage PILImageBW PILMask OpenImage',
     'vision.transform': 'Resize RandomResizedCrop CropPad RandomCrop FlipItem DihedralItem ToTensor IntToFloatTensor Normalize',
     'vision.augment': 'Augment',

@@ -168,6 +168,7 @@ class PixelShuffle_ICNR(nn.Sequential):
         super().__init__(conv, nn.PixelShuffle(scale), *blurs)
 
 # %% ../../nbs/nn/01_blocks.ipynb #f95f7e38
+@part('nn.simple_cnn')
 def simple_cnn(
     filters:Sequence[int], # Channels: of the picture, then after each convolution
     kernel_szs:Sequence[int]|None=None, # One for each convolution; `None` is 3
@@ -182,7 +183,7 @@ def simple_cnn(
     layers = [ConvLayer(filters[i], filters[i+1], sizes[0][i], sizes[1][i],
                         norm_type=NormType.Batch if bn and i<n-1 else None)
               for i in range(n)]
-    return nn.Sequential(*layers, PoolFlatten())
+    return made_by(nn.Sequential(*layers, PoolFlatten()), 'nn.simple_cnn', filters=list(filters), kernel_szs=list(sizes[0]), strides=list(sizes[1]), bn=bn)
 
 # %% ../../nbs/nn/01_blocks.ipynb #93b1aa77
 @part('nn.small_resnet')
