@@ -83,13 +83,26 @@ def _check_fit(file, model, weights):
     problems = [f"{what} {', '.join(names[:3])}" for what,names in (('missing:', missing), ('unknown:', extra), ('of another shape:', wrong)) if names]
     if problems: raise UsageError(f"{file}: the weights do not fit the model that the file describes; {'; '.join(problems)}. Export the model again.")
 
+def _numbers(d):
+    "All whole numbers in a description"
+    if isinstance(d, (list, dict)): return [n for o in (d.values() if isinstance(d, dict) else d) for n in _numbers(o)]
+    return [d] if isinstance(d, int) and not isinstance(d, bool) else []
+
+def _check_sizes(file, d, weights):
+    "A large number in the description must be a size of some weight"
+    sizes = {n for w in weights.values() for n in w.shape}
+    wrong = [n for n in _numbers(d) if abs(n)>4096 and n not in sizes]
+    if wrong: raise UsageError(f"{file}: its model asks for a size of {wrong[0]}, which no weight has. Do not trust the file.")
+
 def _model(file, d, weights, given):
     "The model of the description, with the weights"
     if 'given' not in d['model']:
         try:
             with torch.device('meta'): shape_only = build_part(d['model'], given)
-        except NotImplementedError: shape_only = None # a few models compute with their weights while they are made
-        if shape_only is not None: _check_module(file, shape_only); _check_fit(file, shape_only, weights)
+        except UsageError as e:
+            if not isinstance(e.__cause__, NotImplementedError): raise
+            _check_sizes(file, d['model'], weights) # a few models compute with their weights while they are made
+        else: _check_module(file, shape_only); _check_fit(file, shape_only, weights)
     model = build_part(d['model'], given)
     _check_module(file, model); _check_fit(file, model, weights)
     model.load_state_dict(weights)
