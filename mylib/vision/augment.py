@@ -29,7 +29,8 @@ from .image import TensorBBox, TensorImage, TensorMask, TensorPoint
 def _stack(*rows):
     "A (b, 3, 3) tensor of nine numbers or tensors (b,)"
     b = next(o for row in rows for o in row if isinstance(o, Tensor))
-    return torch.stack([torch.stack([o if isinstance(o, Tensor) else torch.full_like(b, o) for o in row], -1) for row in rows], -2)
+    filled = [[o if isinstance(o, Tensor) else torch.full_like(b, o) for o in row] for row in rows]
+    return torch.stack([torch.stack(row, -1) for row in filled], -2)
 
 def _flips(turn):
     "One of eight ways to lay a picture down, `turn` (b,) from 0 to 7; 1 is a mirror image"
@@ -42,11 +43,11 @@ def _rotation(degrees, size):
     return _stack((c, -s*shape, 0.), (s/shape, c, 0.), (0., 0., 1.))
 
 def _zoom(part_x, part_y, x, y):
-    "The part of the picture as wide and high as `part_x`, `part_y` (1: all of it), at `x`, `y` (-1 to 1: from side to side)"
+    "A part as wide and high as `part_x`, `part_y` (1: all of the picture), at `x`, `y` (-1 to 1: from side to side)"
     return _stack((part_x, 0., (1-part_x)*x), (0., part_y, (1-part_y)*y), (0., 0., 1.))
 
 def _warp(x, y):
-    "Seen from aside and from above: at the left side heights are 1-`x`, at the right 1+`x` of the source's, and so for `y`"
+    "Seen from aside and above: at the left heights are 1-`x`, at the right 1+`x` of the source's, and so for `y`"
     across = _stack((1., 0., -x), (0., 1-x*x, 0.), (-x, 0., 1.))
     return across @ _stack((1-y*y, 0., 0.), (0., 1., -y), (0., -y, 1.))
 
@@ -57,14 +58,18 @@ def _reduced(x, size):
     if factors==[1,1]: return x
     return F.interpolate(x, size=[math.ceil(n/f) for n,f in zip(x.shape[-2:], factors)], mode='area')
 
+def _places(n, align_corners, device):
+    "The `n` centres of pixels on a line from -1 to 1"
+    edge = float(n>1) if align_corners else 1-1/n
+    return torch.linspace(-edge, edge, n, device=device)
+
 def _grid(matrix, size, align_corners, device):
-    "Where in the source each pixel of `size` lies: (b, h, w, 2); `matrix` is still on the CPU, so looking at it waits for nothing"
+    "Where in the source each pixel of `size` lies: (b, h, w, 2); `matrix` is on the CPU, so this waits for nothing"
     is_affine,matrix = (matrix[:,2,:2]==0).all(), _to(matrix, device)
-    if is_affine: return F.affine_grid(matrix[:,:2], [len(matrix), 1, *size], align_corners=align_corners)
-    flat = torch.eye(3, device=matrix.device, dtype=matrix.dtype)[None,:2]
-    at = F.affine_grid(flat, [1, 1, *size], align_corners=align_corners).view(1, -1, 2)
-    at = torch.cat([at, torch.ones_like(at[...,:1])], -1) @ matrix.mT
-    return (at[...,:2]/at[...,2:]).view(-1, *size, 2)
+    if is_affine: matrix = matrix[:,:2]
+    y,x = (_places(n, align_corners, device) for n in size)
+    at = (matrix[:,:,:1]*x + matrix[:,:,2:])[:,:,None] + (matrix[:,:,1:2]*y)[...,None]
+    return (at if is_affine else at[:,:2].div_(at[:,2:])).permute(0, 2, 3, 1)
 
 # %% ../../nbs/vision/02_augment.ipynb #6d6e0552
 def resample(
@@ -105,12 +110,13 @@ def relight(
     hue:Tensor|None=None, # (b,), fraction of the colour circle; 0 changes nothing
 ) -> Tensor: # Like `x`
     "Change the light of each picture in logit space"
-    shift,scale = (o.to(x.device, x.dtype, non_blocking=True)[:,None,None,None] for o in (torch.logit(brightness), contrast))
+    shift,scale = (o.to(x.device, x.dtype, non_blocking=True)[:,None,None,None]
+                   for o in (torch.logit(brightness), contrast))
     z = torch.logit(x, eps=1e-6).add_(shift).mul_(scale)
     if saturation is not None and x.shape[1]==3:
-        grey = (z * z.new_tensor(_grey)[:,None,None]).sum(1, keepdim=True)
-        z = torch.lerp(grey, z, saturation.to(x.device, x.dtype)[:,None,None,None])
-    z = z.sigmoid_()
+        grey = sum(z[:,i:i+1]*part for i,part in enumerate(_grey))
+        z.sub_(grey).mul_(saturation.to(x.device, x.dtype)[:,None,None,None]).add_(grey)
+    z.sigmoid_()
     if hue is None or x.shape[1]!=3: return z
     return torch.einsum('bij,bjhw->bihw', _hue_matrix(hue).to(x.device, x.dtype), z).clamp_(0, 1)
 
@@ -130,17 +136,22 @@ def _check_augment(o):
     check_option('mode', o.mode, ['bilinear', 'nearest', 'bicubic'])
     check_option('pad_mode', o.pad_mode, ['zeros', 'border', 'reflection'])
     for name in 'p_flip', 'p_affine', 'p_lighting':
-        if not 0<=getattr(o, name)<=1: raise UsageError(f"`{name}` is {getattr(o, name)}, but a probability goes from 0 to 1. Pass e.g. 0.5.")
+        if not 0<=(v := getattr(o, name))<=1:
+            raise UsageError(f"`{name}` is {v}, but a probability goes from 0 to 1. Pass e.g. 0.5.")
     for name in 'max_warp', 'max_brightness', 'max_contrast', 'max_saturation':
-        if not 0<=getattr(o, name)<1: raise UsageError(f"`{name}` is {getattr(o, name)}, but must be from 0 to below 1. Pass e.g. 0.2.")
-    if not 0<o.min_zoom<=o.max_zoom: raise UsageError(f"`min_zoom` is {o.min_zoom} and `max_zoom` {o.max_zoom}. Pass 0 < min_zoom <= max_zoom.")
-    if not 0<o.min_scale<=1: raise UsageError(f"`min_scale` is {o.min_scale}, but is a part of the area: pass a number above 0, up to 1.")
+        if not 0<=(v := getattr(o, name))<1:
+            raise UsageError(f"`{name}` is {v}, but must be from 0 to below 1. Pass e.g. 0.2.")
+    if not 0<o.min_zoom<=o.max_zoom:
+        raise UsageError(f"`min_zoom` is {o.min_zoom} and `max_zoom` {o.max_zoom}. Pass 0 < min_zoom <= max_zoom.")
+    if not 0<o.min_scale<=1:
+        raise UsageError(f"`min_scale` is {o.min_scale}, but is a part of the area: pass a number above 0, up to 1.")
 
 def _batch_shape(xs):
     "Rows, height and width of the first picture or mask among the slots of a batch"
     for x in xs:
         if isinstance(x, TensorImage) and x.ndim!=4 or isinstance(x, TensorMask) and x.ndim!=3:
-            raise UsageError(f"`Augment` works on batches, but got a {type(x).__name__} of shape {tuple(x.shape)}. Put it into `batch_tfms`, not `item_tfms`.")
+            raise UsageError(f"`Augment` works on batches, but got a {type(x).__name__} of shape {tuple(x.shape)}. "
+                             "Put it into `batch_tfms`, not `item_tfms`.")
         if isinstance(x, (TensorImage, TensorMask)): return len(x), tuple(x.shape[-2:])
     return None
 
@@ -155,12 +166,15 @@ def _geometry(o, u, shape):
     if o.min_scale<1:
         side = (o.min_scale + crop*(1-o.min_scale)).sqrt()
         steps.append(_zoom(side, side, _signed(crop_x), _signed(crop_y)))
-    if o.p_flip: steps.append(_flips(_some(flip, o.p_flip, 1+(flip/o.p_flip*7).floor() if o.flip_vert else 1., 0.*flip)))
+    if o.p_flip:
+        way = 1+(flip/o.p_flip*7).floor() if o.flip_vert else 1.
+        steps.append(_flips(_some(flip, o.p_flip, way, 0.*flip)))
     if o.max_rotate: steps.append(_rotation(_some(rotates, o.p_affine, _signed(degrees, o.max_rotate), 0.), shape))
     if (o.min_zoom, o.max_zoom)!=(1, 1):
         side = 1/_some(zooms, o.p_affine, o.min_zoom + zoom*(o.max_zoom-o.min_zoom), 1.)
         steps.append(_zoom(side, side, _signed(zoom_x), _signed(zoom_y)))
-    if o.max_warp: steps.append(_warp(*(_some(warps, o.p_affine, _signed(a, o.max_warp), 0.) for a in (warp_x, warp_y))))
+    if o.max_warp:
+        steps.append(_warp(*(_some(warps, o.p_affine, _signed(a, o.max_warp), 0.) for a in (warp_x, warp_y))))
     if not steps: return None
     matrix = functools.reduce(torch.matmul, steps)
     return None if (matrix==torch.eye(3, dtype=matrix.dtype)).all() else matrix
@@ -174,16 +188,71 @@ def _lighting(o, u):
         if i==0: return 0.5*(1+_signed(u[1], limits[0]))
         if i==3: return _signed(u[7], limits[3])
         return torch.exp(_signed(u[2*i+1], -math.log(1-limits[i])))
-    drawn = [_some(u[2*i], o.p_lighting, _strength(i), neutral[i]) if limits[i] else torch.full_like(u[0], neutral[i]) for i in range(4)]
+    drawn = [_some(u[2*i], o.p_lighting, _strength(i), plain) if limits[i] else torch.full_like(u[0], plain)
+             for i,plain in enumerate(neutral)]
     if all((a==n).all() for a,n in zip(drawn, neutral)): return None
     return (*drawn[:2], drawn[2] if limits[2] else None, drawn[3] if limits[3] else None)
 
 # %% ../../nbs/vision/02_augment.ipynb #7bed81c9
+def _still(drawn):
+    "Which rows stay pixel on pixel, only laid down another way (b,)"
+    if drawn.size!=drawn.shape: return torch.zeros(drawn.rows, dtype=torch.bool)
+    if drawn.matrix is None: return torch.ones(drawn.rows, dtype=torch.bool)
+    upright = torch.eye(3, dtype=drawn.matrix.dtype)
+    ways = [upright, upright[[1,0,2]]] if drawn.shape[0]==drawn.shape[1] else [upright]
+    return sum((drawn.matrix.abs()==way).all(-1).all(-1) for way in ways)>0
+
+def _laid(x, matrix):
+    "`x` (b, ..., h, w) laid down as a `matrix` of -1, 0 and 1 says, or as it lies for `None`"
+    if matrix is None: return x
+    across,down = matrix[:,0].sum(-1)<0, matrix[:,1].sum(-1)<0
+    for moved,turn in (across, lambda o: o.flip(-1)), (down, lambda o: o.flip(-2)), (matrix[:,0,1]!=0, lambda o: o.mT):
+        if moved.any(): x = torch.where(moved.to(x.device, non_blocking=True).view(-1, *[1]*(x.ndim-1)), turn(x), x)
+    return x
+
+# %% ../../nbs/vision/02_augment.ipynb #e1d455f3
+_in_cache = 2**19 # Numbers that each thread handles at a time
+
+def _groups(x, drawn):
+    "Rows of `x` that go together, and whether they are `_still`"
+    still = _still(drawn)
+    if x.device.type!='cpu' or still.all() and drawn.light is None:
+        yield torch.arange(len(x)), bool(still.all())
+        return
+    numbers = x.shape[1]*max(math.prod(drawn.shape), math.prod(drawn.size))
+    n = max(1, _in_cache//max(numbers, 1))*torch.get_num_threads()
+    for kind in True,False:
+        for rows in (still==kind).nonzero()[:,0].split(n):
+            if len(rows): yield rows,kind
+
+def _group(x, drawn, rows, still, o):
+    "The `rows` of a batch, which are `x`, after all that was drawn for them; `o` says how to resample"
+    matrix = None if drawn.matrix is None else drawn.matrix[rows]
+    if still: x = _laid(x, matrix)
+    if not x.is_floating_point(): x = x.float().div_(255)
+    if not still: x = resample(x, matrix, drawn.size, mode=o.mode, pad_mode=o.pad_mode, align_corners=o.align_corners)
+    if o.mode=='bicubic': x = x.clamp(0, 1)
+    return x if drawn.light is None else relight(x, *(a if a is None else a[rows] for a in drawn.light))
+
+def _augmented(x, drawn, o):
+    "The batch `x` after all that was drawn, float, as it lies in memory: channels last stay last"
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    layout = torch.channels_last if last else torch.contiguous_format
+    res = None
+    for rows,still in _groups(x, drawn):
+        if len(rows)==len(x): return _group(x, drawn, rows, still, o).contiguous(memory_format=layout)
+        done = _group(x.index_select(0, rows), drawn, rows, still, o)
+        if res is None: res = torch.empty(len(x), *done.shape[1:], dtype=done.dtype, memory_format=layout)
+        for i,row in enumerate(rows.tolist()): res[row].copy_(done[i])
+    return res
+
+# %% ../../nbs/vision/02_augment.ipynb #c06a12e5
 def _move_points(x, drawn, align_corners):
     "Points (b, n, 2) of the source in the result"
     matrix = torch.eye(3) if drawn.matrix is None else torch.linalg.inv(drawn.matrix)
     if align_corners:
-        before,after = (torch.tensor([n/max(n-1, 1) for n in size[::-1]]+[1.], dtype=matrix.dtype) for size in (drawn.shape, drawn.size))
+        before,after = (torch.tensor([n/max(n-1, 1) for n in size[::-1]]+[1.], dtype=matrix.dtype)
+                        for size in (drawn.shape, drawn.size))
         matrix = (matrix*before) / after[:,None]
     moved = torch.cat([x, torch.ones_like(x[...,:1])], -1) @ _to(matrix, x.device).to(x.dtype).mT
     return moved[...,:2]/moved[...,2:]
@@ -200,7 +269,7 @@ def _move_boxes(x, drawn, align_corners):
 class Augment(RandTransform):
     "Flip, turn, zoom, warp and relight a batch of pictures with one resample"
     def __init__(self, *,
-        p_flip:float=0., # Probability of a mirror image, or with `flip_vert` of one of the seven other ways to lay it down
+        p_flip:float=0., # Probability of a mirror image, or with `flip_vert` of one of the seven other ways to lie
         flip_vert:bool=False, # Upside down too?
         max_rotate:float=0., # Degrees, to either side
         min_zoom:float=1., # Least magnification
@@ -219,11 +288,12 @@ class Augment(RandTransform):
         align_corners:bool=True, # Are -1 and 1 the centres of the outermost pixels (or their outer edges)?
         batch:bool=False, # The same for all pictures of a batch?
     ):
-        self.p_flip,self.flip_vert,self.max_rotate,self.min_zoom,self.max_zoom = p_flip,flip_vert,max_rotate,min_zoom,max_zoom
-        self.max_warp,self.p_affine,self.max_brightness,self.max_contrast = max_warp,p_affine,max_brightness,max_contrast
+        self.p_flip,self.flip_vert,self.max_rotate,self.max_warp = p_flip,flip_vert,max_rotate,max_warp
+        self.min_zoom,self.max_zoom,self.min_scale,self.p_affine = min_zoom,max_zoom,min_scale,p_affine
+        self.max_brightness,self.max_contrast = max_brightness,max_contrast
         self.max_saturation,self.max_hue,self.p_lighting = max_saturation,max_hue,p_lighting
         self.size = size if size is None else [size, size] if isinstance(size, int) else [int(o) for o in size]
-        self.min_scale,self.mode,self.pad_mode,self.align_corners,self.batch = min_scale,mode,pad_mode,align_corners,batch
+        self.mode,self.pad_mode,self.align_corners,self.batch = mode,pad_mode,align_corners,batch
         _check_augment(self)
 
     def draw(self, xs, gen, training):
@@ -240,15 +310,12 @@ class Augment(RandTransform):
     def encodes(self, x, _params): return x
     @encodes.register
     def _(self, x:TensorImage, params):
-        plain = x.as_subclass(Tensor)
-        if not plain.is_floating_point(): plain = plain.float().div_(255)
-        plain = resample(plain, params.matrix, params.size, mode=self.mode, pad_mode=self.pad_mode, align_corners=self.align_corners)
-        if self.mode=='bicubic': plain = plain.clamp(0, 1)
-        if params.light: plain = relight(plain, *params.light)
-        return tv_tensors.wrap(plain, like=x)
+        return tv_tensors.wrap(_augmented(x.as_subclass(Tensor), params, self), like=x)
     @encodes.register
     def _(self, x:TensorMask, params):
-        plain = resample(x.as_subclass(Tensor)[:,None].float(), params.matrix, params.size, mode='nearest',
+        plain = x.as_subclass(Tensor)
+        if _still(params).all(): return tv_tensors.wrap(_laid(plain, params.matrix), like=x)
+        plain = resample(plain[:,None].float(), params.matrix, params.size, mode='nearest',
                          pad_mode=self.pad_mode, align_corners=self.align_corners)
         return tv_tensors.wrap(plain[:,0].to(x.dtype), like=x)
     @encodes.register
@@ -283,9 +350,10 @@ def aug_transforms(
 ) -> list: # For `batch_tfms`
     "Augmentation for photographs: one `Augment`, and `xtra_tfms`"
     light = max_lighting*mult
-    both = Augment(p_flip=0.5 if do_flip else 0., flip_vert=flip_vert, max_rotate=max_rotate*mult, min_zoom=min_zoom, max_zoom=max_zoom,
-                   max_warp=max_warp*mult, p_affine=p_affine, max_brightness=light, max_contrast=light, p_lighting=p_lighting,
-                   size=size, min_scale=min_scale, mode=mode, pad_mode=pad_mode, align_corners=align_corners, batch=batch)
+    both = Augment(p_flip=0.5 if do_flip else 0., flip_vert=flip_vert, max_rotate=max_rotate*mult,
+                   min_zoom=min_zoom, max_zoom=max_zoom, max_warp=max_warp*mult, p_affine=p_affine,
+                   max_brightness=light, max_contrast=light, p_lighting=p_lighting, size=size, min_scale=min_scale,
+                   mode=mode, pad_mode=pad_mode, align_corners=align_corners, batch=batch)
     return [both, *(xtra_tfms or [])]
 
 # %% ../../nbs/vision/02_augment.ipynb #8d1ebb8a
