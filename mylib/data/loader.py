@@ -35,17 +35,16 @@ def _shape_error(xs, k, name):
                       "For pictures, add item_tfms=Resize(224) to the DataBlock.")
 
 # %% ../../nbs/data/05_loader.ipynb #24f6cb6f
+def _is_array(x):
+    "Can NumPy see `x`?"
+    return x.ndim>0 and x.device.type=='cpu' and not x.requires_grad and x.dtype!=torch.bfloat16
+
 def _stack_arrays(xs):
     "Stack equal arrays without PyTorch's own threads, which would fight those of the loader; keep channels last where they are"
     last = xs[0].ndim==3 and xs[0].stride(0)==1 and xs[0].shape[0]>1
     arrays = [(x.permute(1,2,0) if last else x).numpy() for x in xs]
     batch = torch.from_numpy(np.stack(arrays))
     return batch.permute(0,3,1,2) if last else batch
-
-# %% ../../nbs/data/05_loader.ipynb #a1b95eb8
-def _is_array(x):
-    "Can NumPy see `x`?"
-    return x.ndim>0 and x.device.type=='cpu' and not x.requires_grad and x.dtype!=torch.bfloat16
 
 # %% ../../nbs/data/05_loader.ipynb #ab0c3967
 def stack_slot(
@@ -64,7 +63,7 @@ def stack_slot(
     if isinstance(x, (dict, tuple, list, int, bool, np.generic)): return default_collate(list(xs))
     return list(xs)
 
-# %% ../../nbs/data/05_loader.ipynb #f776fcd6
+# %% ../../nbs/data/05_loader.ipynb #a1b95eb8
 def _n_threads(dataset):
     "As many as cores, up to 8, for data sets of ours; none for others, which may not expect threads or can fetch a whole batch at once"
     return min(8, os.cpu_count() or 1) if isinstance(dataset, Datasets) and not hasattr(dataset, '__getitems__') else 0
@@ -117,7 +116,7 @@ class DataLoader:
         while (batch := _next(batches)) is not _end: yield batch
         self.epoch += 1
 
-# %% ../../nbs/data/05_loader.ipynb #cb355646
+# %% ../../nbs/data/05_loader.ipynb #f776fcd6
 def _prefix(tfms):
     "How many of `tfms`, from the first, draw from nothing but the generator that they are given"
     return next((i for i,f in enumerate(tfms) if not isinstance(f, Transform)), len(tfms))
@@ -136,7 +135,7 @@ def _prepare(self:DataLoader):
         self.cache = make_cache(self.cache)
         self.source = self.dataset.map_steps(lambda f: f.loading(side, self.cache) if hasattr(f, 'loading') else f)
 
-# %% ../../nbs/data/05_loader.ipynb #78a52772
+# %% ../../nbs/data/05_loader.ipynb #cb355646
 @patch
 def _sample(self:DataLoader, i, epoch):
     "Sample `i` after the transforms that may run in a thread, and the generator that it goes on with"
@@ -158,7 +157,7 @@ def name_of(self:DataLoader, i:int) -> str:
     item = self.dataset.item(i) if isinstance(self.dataset, Datasets) else None
     return f"item {i}" + (f" ({item})" if isinstance(item, (str, os.PathLike)) else '')
 
-# %% ../../nbs/data/05_loader.ipynb #7ff06a9b
+# %% ../../nbs/data/05_loader.ipynb #78a52772
 @patch
 def _load(self:DataLoader, idxs, epoch):
     "What a thread does for one batch: a stacked batch, or its samples when some steps must run in the main thread"
@@ -186,7 +185,7 @@ def _in_main(self:DataLoader, samples, idxs, epoch):
             done.append(xs)
     return self._stack(done, idxs)
 
-# %% ../../nbs/data/05_loader.ipynb #e9697a65
+# %% ../../nbs/data/05_loader.ipynb #7ff06a9b
 @patch
 def _on_device(self:DataLoader, batch, epoch, b):
     "Move `batch`, the `b`-th of its epoch, and apply the batch transforms"
@@ -215,6 +214,7 @@ def order(self:DataLoader, epoch:int) -> list[int]:
     if not self.shuffle: return list(range(self.n))
     return torch.randperm(self.n, generator=generator(self.seed, epoch, 'order')).tolist()
 
+# %% ../../nbs/data/05_loader.ipynb #a2285bb8
 @patch
 def batches(self:DataLoader,
     epoch:int|None=None, # `None`: the present one
@@ -228,7 +228,7 @@ def batches(self:DataLoader,
         if self._main_tfms and self.batch_size is not None: batch = self._in_main(batch, idxs, epoch)
         yield self._on_device(batch, epoch, b)
 
-# %% ../../nbs/data/05_loader.ipynb #bcd9d9f1
+# %% ../../nbs/data/05_loader.ipynb #e9697a65
 @patch
 def _loaded(self:DataLoader, chunks, epoch):
     "What `_load` makes of each chunk, in order; threads work a few chunks ahead, and stop when nobody asks any more"
@@ -244,7 +244,7 @@ def _loaded(self:DataLoader, chunks, epoch):
             yield batch
     finally: pool.shutdown(wait=True, cancel_futures=True)
 
-# %% ../../nbs/data/05_loader.ipynb #a2285bb8
+# %% ../../nbs/data/05_loader.ipynb #fe734ff7
 @patch
 @concise
 def one_batch(self:DataLoader):
@@ -256,7 +256,7 @@ def few(self:DataLoader, n:int):
     "A batch of the first `n` samples of the present epoch"
     return self._first_batch(min(n, self.n))
 
-# %% ../../nbs/data/05_loader.ipynb #fc825e59
+# %% ../../nbs/data/05_loader.ipynb #bcd9d9f1
 @patch
 def _first_batch(self:DataLoader, n):
     idxs = self.order(self.epoch)[:n or 1]
@@ -264,7 +264,7 @@ def _first_batch(self:DataLoader, n):
     if self._main_tfms and self.batch_size is not None: batch = self._in_main(batch, idxs, self.epoch)
     return self._on_device(batch, self.epoch, 0)
 
-# %% ../../nbs/data/05_loader.ipynb #fe734ff7
+# %% ../../nbs/data/05_loader.ipynb #12bc717c
 @patch
 def new(self:DataLoader,
     dataset=None, # `None`: the same
@@ -274,14 +274,14 @@ def new(self:DataLoader,
     names = 'batch_size shuffle drop_last item_tfms batch_tfms training num_workers device seed cache'.split()
     return DataLoader(self.dataset if dataset is None else dataset, **{**{n: getattr(self, n) for n in names}, **kwargs})
 
-# %% ../../nbs/data/05_loader.ipynb #c26511cf
+# %% ../../nbs/data/05_loader.ipynb #fc825e59
 class _Some:
     "The samples of `dataset` at `idxs`; the rest is the data set's own"
     def __init__(self, dataset, idxs): self.dataset,self.idxs = dataset,idxs
     def __len__(self): return len(self.idxs)
     def __getitem__(self, i): return self.dataset[self.idxs[i]]
 
-# %% ../../nbs/data/05_loader.ipynb #12bc717c
+# %% ../../nbs/data/05_loader.ipynb #2c453b4d
 @patch
 def pick(self:DataLoader,
     idxs:Sequence[int], # Positions of the samples
@@ -290,10 +290,10 @@ def pick(self:DataLoader,
     ds = self.dataset.on_items([self.dataset.item(i) for i in idxs]) if isinstance(self.dataset, Datasets) else _Some(self.dataset, idxs)
     return self.new(ds, batch_size=len(idxs), shuffle=False, training=False, drop_last=False, num_workers=0)
 
-# %% ../../nbs/data/05_loader.ipynb #77c3ac59
+# %% ../../nbs/data/05_loader.ipynb #c26511cf
 def _tuple(xs): return xs if isinstance(xs, tuple) else (xs,)
 
-# %% ../../nbs/data/05_loader.ipynb #2c453b4d
+# %% ../../nbs/data/05_loader.ipynb #2d9968e4
 @patch
 def decode_batch(self:DataLoader,
     batch:tuple, # As the loader yields it
@@ -306,7 +306,7 @@ def decode_batch(self:DataLoader,
     samples = list(zip(*xs))
     return [self.dataset.decode(s) for s in samples] if isinstance(self.dataset, Datasets) else samples
 
-# %% ../../nbs/data/05_loader.ipynb #2d9968e4
+# %% ../../nbs/data/05_loader.ipynb #c2654a69
 @patch
 def explain(self:DataLoader,
     n:int=4, # Samples in the batch

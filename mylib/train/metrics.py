@@ -72,6 +72,8 @@ def _sums_of(f):
     sums = _sums_of(f.func)
     return sums and partial(sums, *f.args, **f.keywords)
 
+def _n_rows(x): return _n_rows(x[0]) if isinstance(x, (tuple, list)) else len(x)
+
 # %% ../../nbs/train/01_metrics.ipynb #b9e68903
 class Mean(Metric):
     "The mean over all rows of what `func` gives"
@@ -98,9 +100,6 @@ class Mean(Metric):
         mean = total/count if count else math.nan
         return self.finish(mean) if self.finish else mean
 
-# %% ../../nbs/train/01_metrics.ipynb #dad958d1
-def _n_rows(x): return _n_rows(x[0]) if isinstance(x, (tuple, list)) else len(x)
-
 # %% ../../nbs/train/01_metrics.ipynb #b1c4e775
 def as_metric(
     f:Callable, # A metric object, or a function of predictions and targets
@@ -116,7 +115,7 @@ def as_metric(
     raise UsageError(f"{f!r} is no metric. Pass a function of predictions and targets, or an object with `name`, "
                      "`reset`, `update`, `value`.")
 
-# %% ../../nbs/train/01_metrics.ipynb #e36141e6
+# %% ../../nbs/train/01_metrics.ipynb #dad958d1
 def _same_size(pred, targ, what):
     "`pred` and `targ` flat, if they have equally many elements"
     if pred.numel()!=targ.numel():
@@ -195,7 +194,7 @@ def msle(
     "Mean of the squared differences of the logarithms of 1 + x"
     return mse(inp.log1p(), targ.log1p())
 
-# %% ../../nbs/train/01_metrics.ipynb #389b09d8
+# %% ../../nbs/train/01_metrics.ipynb #e36141e6
 def _square_sums(inp, targ): return mse(inp, targ)*targ.numel(), targ.numel()
 
 # %% ../../nbs/train/01_metrics.ipynb #9c0f0382
@@ -208,7 +207,7 @@ def rmse(
     "Root of the mean of the squared differences"
     return mse(inp, targ).sqrt()
 
-# %% ../../nbs/train/01_metrics.ipynb #4af26b7a
+# %% ../../nbs/train/01_metrics.ipynb #389b09d8
 def _share_sums(inp, targ):
     "Squares of the error's share of the true value, both given as logarithms: e^t - e^i over e^t is 1 - e^(i-t)"
     inp,targ = _same_size(inp, targ, 'exp_rmspe')
@@ -225,7 +224,7 @@ def exp_rmspe(
     total,count = _share_sums(inp, targ)
     return (total/count).sqrt()
 
-# %% ../../nbs/train/01_metrics.ipynb #8418bd51
+# %% ../../nbs/train/01_metrics.ipynb #4af26b7a
 def _entropy_sums(inp, targ, axis=-1, ignore_index=-100):
     "Sum of the cross entropies, and number of words"
     inp = inp.detach().movedim(axis, -1)
@@ -256,7 +255,7 @@ class Perplexity(Mean):
         self.axis,self.ignore_index = axis,ignore_index
         super().__init__(partial(perplexity, axis=axis, ignore_index=ignore_index))
 
-# %% ../../nbs/train/01_metrics.ipynb #19bbffe5
+# %% ../../nbs/train/01_metrics.ipynb #8418bd51
 def _foreground_sums(inp, targ, bkg_idx=0, axis=1):
     pred,targ = _same_size(inp.argmax(axis), targ, 'foreground_acc')
     mask = (targ!=bkg_idx) & (targ>=0) & (targ<inp.shape[axis])
@@ -275,7 +274,7 @@ def foreground_acc(
     right,n = _foreground_sums(inp, targ, bkg_idx, axis)
     return right/n
 
-# %% ../../nbs/train/01_metrics.ipynb #6a4090d4
+# %% ../../nbs/train/01_metrics.ipynb #19bbffe5
 class _Overlap(Metric):
     "Counts pairs of true and predicted class"
     def __init__(self, axis, name): self.axis,self.name = axis,name; self.reset()
