@@ -91,14 +91,15 @@ class Run:
         self.callbacks = ordered(callbacks)
         self._listening = _listeners(self.callbacks)
         self.epoch,self._start = start
-        self.step,self.batch,self.n_batches,self.training,self.dl = 0,0,0,False,None
+        self.step,self.batch,self.n_batches,self.training,self.dl = 0,self._start,0,False,None
         self.xb,self.yb,self.pred,self.loss,self.loss_scale,self.history = (),(),None,None,1,[]
 
     @property
     def progress(self):
         "The fraction of the fit that is done, 0 to 1"
         n = len(self.dls.train)
-        return min(1., (self.epoch+(self.batch/n if self.training else 1.)) / self.n_epoch) if n else 1.
+        is_trained = self.dl is not None and not self.training
+        return min(1., (self.epoch+(1. if is_trained else self.batch/n)) / self.n_epoch) if n else 1.
 
 # %% ../../nbs/callback/00_run.ipynb #54aa8e19
 @patch
@@ -131,7 +132,9 @@ def validate(self:Run, dl=None):
 
 @patch
 def _epochs(self:Run):
-    for self.epoch in range(self.epoch, self.n_epoch): self.phase('epoch', self._one_epoch)
+    for self.epoch in range(self.epoch, self.n_epoch):
+        self.dl,self.batch = None,self._start
+        self.phase('epoch', self._one_epoch)
 
 @patch
 def _one_epoch(self:Run):
