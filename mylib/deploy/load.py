@@ -130,6 +130,11 @@ def _training(d, given):
     "The loss, metrics and optimizer that are described"
     return {k: v for k,v in ((k, build_part(o, given)) for k,o in d['training'].items() if k in ('loss_func', 'metrics', 'opt_func')) if v is not None}
 
+# %% ../../nbs/deploy/01_load.ipynb #222986c9
+class _NoLoss:
+    "Stands where the exported loss was not one of ours"
+    def __call__(self, *_args): raise UsageError("The loss of this learner was not in the file. Set learn.loss_func, such as CrossEntropyLossFlat().")
+
 # %% ../../nbs/deploy/01_load.ipynb #c99d7e2f
 @concise
 def load_learner(
@@ -148,8 +153,3 @@ def load_learner(
     learn = Learner(dls, model, path=file.parent, **{'loss_func': _NoLoss(), **_training(d, given)})
     learn.activation,learn.decoder = activation,decoder
     return learn
-
-# %% ../../nbs/deploy/01_load.ipynb #222986c9
-class _NoLoss:
-    "Stands where the exported loss was not one of ours"
-    def __call__(self, *_args): raise UsageError("The loss of this learner was not in the file. Set learn.loss_func, such as CrossEntropyLossFlat().")
