@@ -12,6 +12,8 @@ import argparse, json, os, sys, time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from ..core.core import UsageError, set_seed
 from ..core.samples import digits_folder
 from ..train.metrics import accuracy
@@ -94,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
 def _make_learner(args, out):
     "The learner for the digits, or for a folder"
     if args.path is None:
+        torch.set_num_threads(1) # so small a net gains little from more, and loses much where other programs need the cores
         dls = digits_loaders(args.bs, args.seed)
         return Learner(dls, small_resnet(n_in=1, n_out=dls.c), metrics=accuracy, path=out)
     dls = folder_loaders(Path(args.path), args.size, args.bs, args.seed)
