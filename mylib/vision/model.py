@@ -284,7 +284,7 @@ def _check_online(name):
     repo += f'{cfg.architecture}.{cfg.tag}' if repo.endswith('/') else ''
     if repo and isinstance(try_to_load_from_cache(repo, cfg.hf_hub_filename or 'model.safetensors'), str): return
     try: urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method='HEAD'), timeout=10).close()
-    except urllib.error.HTTPError: pass
+    except urllib.error.HTTPError: return # the server answers, so there is a network
 
 # %% ../../nbs/vision/03_model.ipynb #68bcff61
 def _channels_last(model): return model.to(memory_format=torch.channels_last)
