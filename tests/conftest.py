@@ -1,4 +1,17 @@
 "A shell that starts a job in the background lets it ignore Ctrl-C, and so would all that the tests start and stop"
 import signal
 
+import pytest
+
 if signal.getsignal(signal.SIGINT)==signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def no_windows():
+    "Pictures are drawn without a display, and closed at the end"
+    import matplotlib.pyplot as plt
+    before = plt.get_backend()
+    plt.switch_backend('agg')
+    yield
+    plt.close('all')
+    plt.switch_backend(before)

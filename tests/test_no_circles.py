@@ -22,14 +22,7 @@ from mylib.vision.data import ImageDataLoaders
 from mylib.vision.learner import vision_learner
 from mylib.vision.transform import Resize
 
-
-@pytest.fixture(autouse=True)
-def no_windows():
-    before = plt.get_backend()
-    plt.switch_backend('agg')
-    yield
-    plt.close('all')
-    plt.switch_backend(before)
+pytestmark = pytest.mark.usefixtures('no_windows')
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 "Looking changes nothing: weights, buffers, modes, gradients, optimizer, random streams and the loader's epoch are the same to the bit"
 import random
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -16,14 +15,7 @@ from mylib.vision.data import ImageDataLoaders
 from mylib.vision.learner import vision_learner
 from mylib.vision.transform import Resize
 
-
-@pytest.fixture(autouse=True)
-def no_windows():
-    before = plt.get_backend()
-    plt.switch_backend('agg')
-    yield
-    plt.close('all')
-    plt.switch_backend(before)
+pytestmark = pytest.mark.usefixtures('no_windows')
 
 
 def shuffling(xs):

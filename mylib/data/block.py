@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..core.core import UsageError, near
+from ..core.core import UsageError, listed, near
 from ..core.part import part
 from .transform import Transform
 from ..train.losses import (BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat, argmax, identity, sigmoid, softmax, threshold)
@@ -39,7 +39,7 @@ class TransformBlock:
         dl_type:type|None=None, # The class of loader; `None`: `DataLoader`
         dls_kwargs:dict|None=None, # Further arguments of the loaders
     ):
-        self.type_tfms,self.item_tfms,self.batch_tfms = _listed(type_tfms),_listed(item_tfms),_listed(batch_tfms)
+        self.type_tfms,self.item_tfms,self.batch_tfms = listed(type_tfms),listed(item_tfms),listed(batch_tfms)
         self.dl_type,self.dls_kwargs = dl_type,dls_kwargs or {}
 
     def make_loss(self): "The loss for this target, or `None`"; return None
@@ -57,9 +57,6 @@ class TransformBlock:
         return next((f.vocab for f in self.type_tfms if getattr(f, 'vocab', None) is not None), None)
 
     def __repr__(self): return type(self).__name__
-
-# %% ../../nbs/data/06_block.ipynb #95b79d58
-def _listed(fs): return list(fs) if isinstance(fs, (list, tuple)) else [] if fs is None else [fs]
 
 # %% ../../nbs/data/06_block.ipynb #8fa96405
 def table_of(
@@ -97,7 +94,7 @@ class CategoryMap(list):
         raise UsageError(f"{o!r} is none of the {len(self)} categories {few}.{near(o, self)} Categories come from the training items; "
                          "an item of a category that is in the validation set alone can be moved, or pass vocab=[...].")
 
-# %% ../../nbs/data/06_block.ipynb #5091fae5
+# %% ../../nbs/data/06_block.ipynb #95b79d58
 def _plain(o): return o.item() if isinstance(o, (np.generic, Tensor)) else o
 def _missing(o): return o is None or o is pd.NA or (isinstance(o, float) and o!=o)
 def _sorted(found):
@@ -145,7 +142,7 @@ class CategoryBlock(TransformBlock):
             raise UsageError(f"There is only one category, {self.vocab[0]!r}, in {where}; a classifier needs at least two. "
                              "Make one folder a class, or check `get_y`." if self.vocab else f"No item in {where} has a category. Check `get_y`.")
 
-# %% ../../nbs/data/06_block.ipynb #843796c0
+# %% ../../nbs/data/06_block.ipynb #5091fae5
 def _labels(o):
     if isinstance(o, str): raise UsageError(f"Several labels must be a list, but got the text {o!r}. Split it: get_y=ColReader('tags', label_delim=' ').")
     return o
@@ -192,7 +189,7 @@ class EncodedMultiCategorize(Transform):
         raise UsageError(f"An encoded target must have one number a label, {len(self.vocab)}, but its shape is {tuple(row.shape)}. Check `vocab` or `get_y`.")
     def decodes(self, row): return [o for o,on in zip(self.vocab, row) if on]
 
-# %% ../../nbs/data/06_block.ipynb #413c6109
+# %% ../../nbs/data/06_block.ipynb #843796c0
 class _OneHotOfVocab(OneHotEncode):
     "A `OneHotEncode` as wide as the vocabulary that `cats` will have learned"
     def __init__(self, cats): self.cats = cats

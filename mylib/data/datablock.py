@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
-from ..core.core import UsageError, concise, isolated_rng
+from ..core.core import UsageError, concise, isolated_rng, listed
 from .split import RandomSplitter, check_splits
 from .dataset import Datasets, Getter, brief, failed_step, item_at
 from .transform import Pipeline
@@ -24,7 +24,6 @@ from .loaders import DataLoaders
 # %% ../../nbs/data/08_datablock.ipynb #9d92ed4c
 def _named(source, items): "A folder by its path, anything else by the number of its items"; return str(source) if isinstance(source, (str, Path)) else f"the {len(items)} items"
 def _made(block): return block() if isinstance(block, type) or not isinstance(block, TransformBlock) else block
-def _listed(fs): return list(fs) if isinstance(fs, (list, tuple)) else [] if fs is None else [fs]
 
 def _unique(lists):
     "All elements, but of each class only the first"
@@ -46,9 +45,9 @@ class DataBlock:
         get_x:Callable|Sequence[Callable]|None=None, # From the item to the input, or one function an input
         get_y:Callable|Sequence[Callable]|None=None, # From the item to the target, or one function a target
     ):
-        self.blocks = [TransformBlock, TransformBlock] if blocks is None else _listed(blocks)
+        self.blocks = [TransformBlock, TransformBlock] if blocks is None else listed(blocks)
         self.dl_type,self.getters,self.get_items,self.splitter,self.get_x,self.get_y = dl_type,getters,get_items,splitter,get_x,get_y
-        self.item_tfms,self.batch_tfms = _listed(item_tfms),_listed(batch_tfms)
+        self.item_tfms,self.batch_tfms = listed(item_tfms),listed(batch_tfms)
         self.n_inp = max(1, len(self.blocks)-1) if n_inp is None else n_inp
         self._check_slots()
 
@@ -170,6 +169,6 @@ def new(self:DataBlock,
 ) -> DataBlock:
     "The same answers with other item or batch transforms"
     new = copy.copy(self)
-    if item_tfms is not None: new.item_tfms = _listed(item_tfms)
-    if batch_tfms is not None: new.batch_tfms = _listed(batch_tfms)
+    if item_tfms is not None: new.item_tfms = listed(item_tfms)
+    if batch_tfms is not None: new.batch_tfms = listed(batch_tfms)
     return new

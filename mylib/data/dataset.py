@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 
 from ..core.core import UsageError, concise
-from .transform import Pipeline, setup_pipeline
+from .transform import Pipeline, setup_pipeline, step_name
 from .split import check_splits
 
 # %% ../../nbs/data/03_dataset.ipynb #ccabca54
@@ -30,8 +30,6 @@ def _line_of(e):
         tb = tb.tb_next
     return ''
 
-def _step_name(f): return getattr(f, '__name__', None) or repr(f)
-
 # %% ../../nbs/data/03_dataset.ipynb #5c84ffd0
 def failed_step(
     pipe:Pipeline, # Steps, one of which failed
@@ -43,9 +41,9 @@ def failed_step(
     for f in pipe:
         try: y = f(x)
         except Exception as e:
-            if x is None and before is not None: return f"`{_step_name(before)}` gives None. A function without `return` does: let it return a value."
+            if x is None and before is not None: return f"`{step_name(before)}` gives None. A function without `return` does: let it return a value."
             if isinstance(e, UsageError): return str(e)
-            return f"the step `{_step_name(f)}` fails on {_short(x)}: {type(e).__name__}: {e}{_line_of(e)}."
+            return f"the step `{step_name(f)}` fails on {_short(x)}: {type(e).__name__}: {e}{_line_of(e)}."
         x,before = y,f
     return f"a step failed once: {type(error).__name__}: {error}."
 
@@ -61,7 +59,7 @@ class Getter:
     "The user's function `f` that takes from an item what one slot is made of"
     def __init__(self, f:Callable, name:str): self.f,self.__name__ = f,name
     def __call__(self, item): return self.f(item)
-    def __repr__(self): return f"{self.__name__}={_step_name(self.f)}"
+    def __repr__(self): return f"{self.__name__}={step_name(self.f)}"
 
 # %% ../../nbs/data/03_dataset.ipynb #d4207b91
 def item_at(
@@ -218,6 +216,6 @@ def explain(self:Datasets,
         for f in pipe:
             try: x = f(x)
             except Exception: break
-            say(f"    {_step_name(f)} gives {brief(x)}")
+            say(f"    {step_name(f)} gives {brief(x)}")
         self._slot(k, item, i)
     return self[i]

@@ -21,8 +21,8 @@ from torch.utils.data import default_collate
 
 from fastcore.basics import patch
 
-from ..core.core import UsageError, concise, generator, isolated_rng, mix, set_seed, to_device
-from .transform import RandTransform, Transform, transform_slots
+from ..core.core import UsageError, concise, generator, isolated_rng, listed, mix, set_seed, to_device
+from .transform import RandTransform, Transform, as_slots, transform_slots
 from .dataset import Datasets, brief
 from .cache import make_cache
 
@@ -68,7 +68,6 @@ def _n_threads(dataset):
     "As many as cores, up to 8, for data sets of ours; none for others, which may not expect threads or can fetch a whole batch at once"
     return min(8, os.cpu_count() or 1) if isinstance(dataset, Datasets) and not hasattr(dataset, '__getitems__') else 0
 
-def _listed(fs): return list(fs) if isinstance(fs, (list, tuple)) else [] if fs is None else [fs]
 
 _end = object()
 
@@ -93,7 +92,7 @@ class DataLoader:
         cache=None, # Of decoded pictures; see `mylib.data.cache.make_cache`
     ):
         self.dataset,self.batch_size,self.shuffle,self.drop_last,self.device = dataset,batch_size,shuffle,drop_last,device
-        self.item_tfms,self.batch_tfms = _listed(item_tfms),_listed(batch_tfms)
+        self.item_tfms,self.batch_tfms = listed(item_tfms),listed(batch_tfms)
         self.training = shuffle if training is None else training
         self.num_workers = _n_threads(dataset) if num_workers is None else num_workers
         self.seed = torch.randint(2**31, ()).item() if seed is None else seed
@@ -142,7 +141,7 @@ def _sample(self:DataLoader, i, epoch):
     xs = self.source[i]
     gen = generator(self.seed, epoch, i) if self._random else None
     if not self._thread_tfms: return xs,gen
-    xs = xs if isinstance(xs, tuple) else (xs,)
+    xs = as_slots(xs)
     for f in self._thread_tfms: xs = self._item_step(f, xs, gen, i)
     return xs,gen
 
@@ -180,7 +179,7 @@ def _in_main(self:DataLoader, samples, idxs, epoch):
     with isolated_rng():
         for i,(xs,gen) in zip(idxs, samples):
             set_seed(mix(self.seed, epoch, i, 'main'))
-            xs = xs if isinstance(xs, tuple) else (xs,)
+            xs = as_slots(xs)
             for f in self._main_tfms: xs = self._item_step(f, xs, gen, i)
             done.append(xs)
     return self._stack(done, idxs)
@@ -290,9 +289,6 @@ def pick(self:DataLoader,
     ds = self.dataset.on_items([self.dataset.item(i) for i in idxs]) if isinstance(self.dataset, Datasets) else _Some(self.dataset, idxs)
     return self.new(ds, batch_size=len(idxs), shuffle=False, training=False, drop_last=False, num_workers=0)
 
-# %% ../../nbs/data/05_loader.ipynb #c26511cf
-def _tuple(xs): return xs if isinstance(xs, tuple) else (xs,)
-
 # %% ../../nbs/data/05_loader.ipynb #2d9968e4
 @patch
 def decode_batch(self:DataLoader,
@@ -300,7 +296,7 @@ def decode_batch(self:DataLoader,
     max_n:int|None=9, # Only the first samples
 ) -> list[tuple]: # A decoded tuple a sample
     "Undo batch transforms and encoding, to show samples to a person"
-    xs = tuple(x[:max_n].cpu() if isinstance(x, Tensor) else x[:max_n] for x in _tuple(batch))
+    xs = tuple(x[:max_n].cpu() if isinstance(x, Tensor) else x[:max_n] for x in as_slots(batch))
     for f in reversed(self.batch_tfms):
         if hasattr(f, 'decode'): xs = self.unwrap(tuple(f.decode(x) for x in self.wrap(xs)))
     samples = list(zip(*xs))
@@ -315,7 +311,7 @@ def explain(self:DataLoader,
     "Say what every step makes of a small batch"
     idxs = self.order(self.epoch)[:n]
     samples = [self.source[i] for i in idxs]
-    samples = [xs if isinstance(xs, tuple) else (xs,) for xs in samples]
+    samples = [as_slots(xs) for xs in samples]
     with isolated_rng():
         for f in self.item_tfms:
             samples = [self._item_step(f, xs, generator(self.seed, self.epoch, i), i) for i,xs in zip(idxs, samples)]

@@ -17,6 +17,7 @@ import torch
 from fastcore.basics import patch
 
 from ..core.core import UsageError, concise, default_device, isolated_rng
+from .transform import as_slots
 from .dataset import Datasets, Getter, item_at
 from .loader import DataLoader
 from .block import TransformBlock, table_of
@@ -96,9 +97,6 @@ def from_dblock(cls:DataLoaders,
     loaders = dblock.dataloaders(source, path=path, **kwargs)
     return cls(*loaders.loaders, path=path)
 
-# %% ../../nbs/data/07_loaders.ipynb #f11c8464
-def _tuple(xs): return xs if isinstance(xs, tuple) else (xs,)
-
 # %% ../../nbs/data/07_loaders.ipynb #48a0a395
 def our_loader(
     dl, # A loader of any kind
@@ -119,7 +117,7 @@ def n_inp(self:DataLoaders) -> int:
 def n_slots(self:DataLoaders) -> int:
     "How many slots a batch has"
     ds = getattr(self.train, 'dataset', None)
-    return len(_tuple(next(iter(self.train)) if ds is None else ds[0]))
+    return len(as_slots(next(iter(self.train)) if ds is None else ds[0]))
 
 @patch(as_prop=True)
 def blocks(self:DataLoaders) -> list:
@@ -152,7 +150,7 @@ def show_table(
     from IPython.display import display
     display(table_of(samples, blocks, names))
 
-# %% ../../nbs/data/07_loaders.ipynb #fb4f95f9
+# %% ../../nbs/data/07_loaders.ipynb #f11c8464
 def _names(n_inp, n): return [f"input{'' if n_inp==1 else k}" for k in range(n_inp)] + [f"target{'' if n-n_inp==1 else k}" for k in range(n-n_inp)]
 
 # %% ../../nbs/data/07_loaders.ipynb #0da77402
@@ -177,7 +175,7 @@ def show_batch(self:DataLoaders,
     if hasattr(blocks[0], 'show_batch'): return blocks[0].show_batch(samples, blocks, nrows=nrows, ncols=ncols, figsize=figsize)
     return show_table(samples, blocks, _names(self.n_inp, len(blocks)))
 
-# %% ../../nbs/data/07_loaders.ipynb #6f2cd0fc
+# %% ../../nbs/data/07_loaders.ipynb #fb4f95f9
 def _repeated(dl, n):
     "The first sample of the epoch as `n` different epochs would change it"
     i = dl.order(dl.epoch)[:1]
@@ -207,7 +205,7 @@ def decode_target(self:DataLoaders, y):
     ds = getattr(self.loaders[-1], 'dataset', None)
     return ds.pipes[-1].decode(y) if isinstance(ds, Datasets) else y
 
-# %% ../../nbs/data/07_loaders.ipynb #27b3c737
+# %% ../../nbs/data/07_loaders.ipynb #6f2cd0fc
 def _path_like(o): return isinstance(o, (str, os.PathLike))
 
 def _as_trained(ds, item):

@@ -18,7 +18,7 @@ from torch import nn
 from fastcore.basics import patch
 from fastcore.meta import delegates
 
-from ..core.core import UsageError, check_option, concise, generator
+from ..core.core import UsageError, check_option, concise, generator, listed
 from ..train.optimizer import freeze_to_, has_hyper, make_groups, norm_params, param_groups, params, set_hyper, spread
 from ..train.optimizers import Adam
 from ..train.schedule import SchedCos, combine_scheds, combined_cos
@@ -43,7 +43,7 @@ class Learner:
     @property
     def metrics(self) -> list: "What is computed over the validation set; assign one, or several"; return self._metrics
     @metrics.setter
-    def metrics(self, o): self._metrics = _listed(o)
+    def metrics(self, o): self._metrics = listed(o)
 
     def __init__(self,
         dls:DataLoaders, # Training and validation loaders
@@ -64,16 +64,13 @@ class Learner:
         self.dls,self.model,self.opt_func,self.lr,self.splitter = dls,model,opt_func,lr,splitter
         self.path,self.model_dir = Path(dls.path if path is None else path),Path(model_dir)
         self.wd,self.wd_bn_bias,self.train_bn,self.moms = wd,wd_bn_bias,train_bn,moms
-        self.cbs,self.opt,self.precision,self.bar = _listed(cbs),None,None,None
+        self.cbs,self.opt,self.precision,self.bar = listed(cbs),None,None,None
         self.activation,self.decoder = None,None # `None`: as the loss or the target's Block says
         target = dls.blocks[-1]
         self.loss_func = target.make_loss() if loss_func is None else loss_func
         self.metrics = target.metrics if metrics is None else metrics
         self.recorder = Recorder(self.metrics)
         if self.loss_func is None: raise UsageError(f"The target's block, {target!r}, has no loss of its own. Pass loss_func=, such as MSELossFlat().")
-
-# %% ../../nbs/learner/09_learner.ipynb #843c017f
-def _listed(o): return list(o) if isinstance(o, (list, tuple)) else [] if o is None else [o]
 
 # %% ../../nbs/learner/09_learner.ipynb #65fcb5ed
 @patch(as_prop=True)
@@ -99,7 +96,7 @@ def _precision(self:Learner):
 def _extra(self:Learner, cbs=None):
     "The callbacks of a walk, but for the recorder"
     self.model.to(self.device)
-    return [ProgressTable(self.bar), *self._precision(), *([] if self.train_bn else [BnFreeze()]), *self.cbs, *_listed(cbs)]
+    return [ProgressTable(self.bar), *self._precision(), *([] if self.train_bn else [BnFreeze()]), *self.cbs, *listed(cbs)]
 
 @patch
 def make_opt(self:Learner,
@@ -121,7 +118,7 @@ def _fit(self:Learner, n_epoch, lr, wd, cbs, scheds=None):
     "One run of `n_epoch` epochs"
     if n_epoch<1: raise UsageError(f"The number of epochs is {n_epoch}, but must be at least 1.")
     self.recorder = Recorder(self.metrics)
-    cbs = [*_listed(cbs), *([ParamScheduler(scheds)] if scheds else [])]
+    cbs = [*listed(cbs), *([ParamScheduler(scheds)] if scheds else [])]
     callbacks = [self.recorder, *self._extra(cbs)]
     self.opt = self.make_opt(lr, wd)
     if scheds and not has_hyper(self.opt, 'mom'): scheds.pop('mom', None)

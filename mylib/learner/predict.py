@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.core import isolated_rng
+from ..nn.hooks import keep_modes
 from ..train.losses import identity, per_sample
 from ..callback.run import Callback, Run, Watcher
 
@@ -25,11 +26,7 @@ def unchanged(
     model:nn.Module, # Put back into the modes in which its layers were
 ):
     "Leave modes, gradients and random streams as they were"
-    modes = [(m, m.training) for m in model.modules()]
-    try:
-        with isolated_rng(): yield
-    finally:
-        for m,training in modes: m.training = training
+    with keep_modes(model), isolated_rng(): yield
 
 # %% ../../nbs/learner/00_predict.ipynb #9f6a8c7c
 def _cpu(x):

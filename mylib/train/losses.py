@@ -6,7 +6,8 @@ Docs: https://mylib-team.github.io/mylib/train/losses.html.md"""
 
 # %% auto #0
 __all__ = ['softmax', 'sigmoid', 'identity', 'argmax', 'threshold', 'Loss', 'CrossEntropyLossFlat', 'LabelSmoothingCrossEntropy',
-           'FocalLoss', 'BCEWithLogitsLossFlat', 'BCELossFlat', 'MSELossFlat', 'L1LossFlat', 'DiceLoss', 'per_sample']
+           'FocalLoss', 'BCEWithLogitsLossFlat', 'BCELossFlat', 'MSELossFlat', 'L1LossFlat', 'DiceLoss', 'n_rows',
+           'per_sample']
 
 # %% ../../nbs/train/00_losses.ipynb #0962bc19
 import inspect
@@ -295,16 +296,22 @@ def _elementwise(loss_func, pred, targ):
     return loss_func(pred, *targ, reduction='none') if takes else None
 
 def _slice(x, i): return type(x)(_slice(o, i) for o in x) if isinstance(x, (tuple, list)) else x[i:i+1]
-def _n_rows(x): return _n_rows(x[0]) if isinstance(x, (tuple, list)) else len(x)
 
 # %% ../../nbs/train/00_losses.ipynb #5a7cd46b
+def n_rows(
+    x:Tensor|tuple|list, # A batch, or several that belong together
+) -> int:
+    "How many items a batch has"
+    return n_rows(x[0]) if isinstance(x, (tuple, list)) else len(x)
+
+# %% ../../nbs/train/00_losses.ipynb #7990fcb4
 def per_sample(
     loss_func:Callable, # One of ours, of PyTorch's, or any function of predictions and targets
     pred:Tensor|tuple, # Predictions of a batch of b items
     *targ, # Targets, b each
 ) -> Tensor: # (b,), the mean loss of each item
     "The loss of every item of a batch"
-    n = _n_rows(pred)
+    n = n_rows(pred)
     loss = _elementwise(loss_func, pred, targ)
     if loss is not None and loss.ndim and loss.numel()%n==0: return loss.reshape(n, -1).mean(1)
     return torch.stack([torch.as_tensor(loss_func(_slice(pred, i), *_slice(targ, i))) for i in range(n)])

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..core.core import UsageError
 from ..core.part import part
+from .losses import n_rows
 
 # %% ../../nbs/train/01_metrics.ipynb #a59f4625
 def _wide(x):
@@ -72,8 +73,6 @@ def _sums_of(f):
     sums = _sums_of(f.func)
     return sums and partial(sums, *f.args, **f.keywords)
 
-def _n_rows(x): return _n_rows(x[0]) if isinstance(x, (tuple, list)) else len(x)
-
 # %% ../../nbs/train/01_metrics.ipynb #b9e68903
 class Mean(Metric):
     "The mean over all rows of what `func` gives"
@@ -90,7 +89,7 @@ class Mean(Metric):
     def update(self, pred, *targs):
         sums = _sums_of(self.func)
         if sums: total,count = sums(pred, *targs)
-        else: total,count = self.func(pred, *targs),_n_rows(targs[0] if targs else pred)
+        else: total,count = self.func(pred, *targs),n_rows(targs[0] if targs else pred)
         if isinstance(total, Tensor): total = total.detach()
         self.total,self.count = self.total + _wide(total)*(1 if sums else count),self.count + _wide(count)
 

@@ -16,6 +16,7 @@ import torch
 from fastcore.meta import delegates
 
 from ..core.core import UsageError, concise, isolated_rng
+from ..nn.hooks import eval_mode
 from ..train.optimizers import Adam
 from ..data.loaders import DataLoaders
 from ..callback.run import Callback
@@ -24,23 +25,21 @@ from .model import create_vision_model, default_split
 from .transform import Normalize
 
 # %% ../../nbs/vision/06_learner.ipynb #0f116474
-def _channels(dls):
-    "How many channels the pictures have, and how many outputs the target needs"
+def _picture_shape(dls):
+    "Channels, height and width of a picture as the model will get it"
     with isolated_rng(): x = dls.train.few(1)[0]
     if getattr(x, 'ndim', None)!=4: raise UsageError(f"The first input is no picture: a batch of it has shape {tuple(getattr(x, 'shape', ()))}. Use an ImageBlock first.")
-    return x.shape[1]
+    return tuple(x.shape[1:])
 
 # %% ../../nbs/vision/06_learner.ipynb #58f342fe
-def _tried(model, dls, n_in):
+def _try_size(model, n_in, side):
     "Send one picture through `model`, so that a size which it cannot take is said before training"
-    with isolated_rng(), torch.no_grad():
-        side = dls.train.few(1)[0].shape[-2:]
-        try: model.eval()(torch.zeros(1, n_in, *side))
+    with torch.no_grad(), eval_mode(model):
+        try: model(torch.zeros(1, n_in, *side))
         except (RuntimeError, AssertionError, ValueError) as e:
             own = getattr(getattr(model[0], 'model', None), 'pretrained_cfg', {}).get('input_size')
-            fix = f"Use Resize({own[-1]}), or pass arch_args=dict(img_size={tuple(side) if side[0]!=side[1] else side[0]})" if own else "Use another Resize"
+            fix = f"Use Resize({own[-1]}), or pass arch_args=dict(img_size={side if side[0]!=side[1] else side[0]})" if own else "Use another Resize"
             raise UsageError(f"The model cannot take pictures of {side[0]} x {side[1]} pixels: {str(e).rstrip('.')}. {fix}.") from e
-        finally: model.train()
 
 # %% ../../nbs/vision/06_learner.ipynb #9903a715
 @concise
@@ -71,10 +70,11 @@ def vision_learner(
     n_out = dls.c if n_out is None else n_out
     if n_out is None: raise UsageError(f"The target's block, {dls.blocks[-1]!r}, does not say how many outputs it needs. Pass n_out=.")
     if isinstance(dls.c, int) and n_out<dls.c: raise UsageError(f"`n_out` is {n_out}, but the targets need {dls.c} outputs. Leave it out, or pass at least that.")
-    n_in = _channels(dls) if n_in is None else n_in
+    channels,*side = _picture_shape(dls)
+    n_in = channels if n_in is None else n_in
     normalize = normalize and not any(isinstance(f, Normalize) for f in dls.train.batch_tfms)
     model = create_vision_model(arch, n_out, n_in, pretrained, weights, normalize=normalize, **kwargs)
-    _tried(model, dls, n_in)
+    _try_size(model, n_in, tuple(side))
     learn = Learner(dls, model, loss_func, opt_func, lr, splitter,
                     cbs, metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms)
     if pretrained or weights is not None: learn.freeze()
