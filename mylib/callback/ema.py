@@ -38,6 +38,9 @@ class EMA(Changer):
     def cleanup(self, run):
         if self._average is not None: self._swap(run, to_average=False)
 
+    def state_dict(self): return dict(average=self._average, seen=self._seen)
+    def load_state_dict(self, state): self._average,self._seen = {k: v.clone() for k,v in state['average'].items()},state['seen']
+
     def _swap(self, run, to_average):
         "Exchange the model's weights with the average, unless that is done already"
         if self._average is None or self._swapped==to_average: return

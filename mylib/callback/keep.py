@@ -68,6 +68,8 @@ class _Best:
         self.lower = _lower_is_better(monitor) if comp is None else bool(comp(0, 1))
         self.reset()
     def reset(self): self.best,self.waited = (math.inf if self.lower else -math.inf),0
+    def state_dict(self): return dict(best=self.best, waited=self.waited)
+    def load_state_dict(self, state): self.best,self.waited = state['best'],state['waited']
     def better(self, value):
         gain = (self.best-value if self.lower else value-self.best)
         new = gain>self.min_delta
@@ -94,10 +96,16 @@ class SaveModelCallback(Watcher):
     def before_fit(self, _run):
         if self.reset_on_fit: self._best.reset()
         self.last_saved_path = None
-    def after_valid(self, run): self._consider(run)
+    def after_valid(self, run):
+        if run.opt is not None: self._consider(run)
     def after_fit(self, run):
         if self.at_end: self._save(run, self.fname)
         elif self.last_saved_path and not self.every_epoch: load_model(self.last_saved_path, run.model)
+
+    def state_dict(self): return dict(best=self._best.state_dict(), last_saved=self.last_saved_path and str(self.last_saved_path))
+    def load_state_dict(self, state):
+        self._best.load_state_dict(state['best'])
+        self.last_saved_path = state['last_saved'] and Path(state['last_saved'])
 
     def _save(self, run, name):
         self.last_saved_path = run.path/'models'/f'{name}.pth'
@@ -121,6 +129,8 @@ class EarlyStoppingCallback(Watcher):
         reset_on_fit:bool=True, # Forget the best of an earlier fit?
     ): self.patience,self.reset_on_fit,self._best = patience,reset_on_fit,_Best(monitor, comp, min_delta)
 
+    def state_dict(self): return self._best.state_dict()
+    def load_state_dict(self, state): self._best.load_state_dict(state)
     def before_fit(self, _run):
         if self.reset_on_fit: self._best.reset()
     def after_epoch(self, run):
@@ -145,6 +155,8 @@ class ReduceLROnPlateau(Changer):
         self.patience,self.factor,self.min_lr,self.reset_on_fit = patience,factor,min_lr,reset_on_fit
         self._best = _Best(monitor, comp, min_delta)
 
+    def state_dict(self): return self._best.state_dict()
+    def load_state_dict(self, state): self._best.load_state_dict(state)
     def before_fit(self, _run):
         if self.reset_on_fit: self._best.reset()
     def before_epoch(self, run):

@@ -8,15 +8,20 @@ Docs: https://mylib-team.github.io/mylib/callback/log.html.md"""
 __all__ = ['CSVLogger']
 
 # %% ../../nbs/callback/08_log.ipynb #cd328f74
-import csv
+import csv, io
 
+from ..core.core import UsageError, whole_file
 from .run import Watcher
 from .record import Recorder
 
 # %% ../../nbs/callback/08_log.ipynb #b3af1212
-def _next_epoch(path):
-    "One more than the last epoch in the file"
-    with open(path, newline='', encoding='utf-8') as f: return max((int(r['epoch']) for r in csv.DictReader(f)), default=-1)+1
+def _text_of(rows):
+    "The rows as CSV, with a line of names above them"
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(k for r in rows for k in r)), lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 # %% ../../nbs/callback/08_log.ipynb #f4903a0d
 class CSVLogger(Watcher):
@@ -25,24 +30,23 @@ class CSVLogger(Watcher):
     def __init__(self,
         fname:str='history.csv', # File name below the run's path
         append:bool=False, # Go on with a file that is there, and with the number of its last epoch, instead of writing it anew?
-    ): self.fname,self.append,self._file = fname,append,None
+    ): self.fname,self.append,self._earlier = fname,append,[]
 
     def before_fit(self, run):
-        path = run.path/self.fname
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._headed = self.append and path.exists() and path.stat().st_size>0
-        self._first = _next_epoch(path) if self._headed else 0
-        self._file,self._written = open(path, 'a' if self.append else 'w', newline='', encoding='utf-8'),0
+        file = run.path/self.fname
+        self._earlier = _rows_in(file) if self.append and file.exists() else []
 
     def after_epoch(self, run):
-        for row in run.history[self._written:]:
-            writer = csv.DictWriter(self._file, fieldnames=list(row))
-            if not self._headed: writer.writeheader()
-            writer.writerow({**row, 'epoch': row['epoch']+self._first})
-            self._headed = True
-        self._file.flush()
-        self._written = len(run.history)
+        first = int(self._earlier[-1]['epoch'])+1 if self._earlier else 0
+        rows = [*self._earlier, *({**r, 'epoch': r['epoch']+first} for r in run.history)]
+        if rows:
+            with whole_file(run.path/self.fname, 'w') as f: f.write(_text_of(rows))
 
-    def cleanup(self, _run):
-        if self._file is not None: self._file.close()
-        self._file = None
+    def state_dict(self): return dict(earlier=self._earlier)
+    def load_state_dict(self, state): self._earlier = state['earlier']
+
+# %% ../../nbs/callback/08_log.ipynb #e7cfac0b
+def _rows_in(file):
+    with open(file, newline='', encoding='utf-8') as f: rows = list(csv.DictReader(f))
+    if rows and not rows[-1].get('epoch', '').isdigit(): raise UsageError(f"{file} has no numbers of epochs to go on with. Choose another file name, or append=False to replace it.")
+    return rows

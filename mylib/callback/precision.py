@@ -21,6 +21,8 @@ class _ScaledOptimizer:
     def __init__(self, opt, scaler): self.opt,self.scaler = opt,scaler
     def step(self): self.scaler.step(self.opt); self.scaler.update()
     def zero_grad(self): self.opt.zero_grad()
+    def state_dict(self): return self.opt.state_dict()
+    def load_state_dict(self, state): self.opt.load_state_dict(state)
     param_groups = property(lambda self: self.opt.param_groups)
     defaults = property(lambda self: self.opt.defaults)
 
@@ -52,6 +54,10 @@ class MixedPrecision(Changer):
         if self._scaler is not None: self._scaler.unscale_(run.opt.opt)
     def after_step(self, run):
         if self._scaler is not None: run.loss_scale = self._scaler.get_scale()
+
+    def state_dict(self): return dict(scaler=None if self._scaler is None else self._scaler.state_dict())
+    def load_state_dict(self, state):
+        if self._scaler is not None and state['scaler'] is not None: self._scaler.load_state_dict(state['scaler'])
 
     def cleanup(self, run):
         self._leave()

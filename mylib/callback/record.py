@@ -40,7 +40,7 @@ class Recorder(Watcher):
         metrics:Sequence=(), # Functions `metric(pred, targ)`, or metric objects
     ):
         self.metrics = [as_metric(m) for m in metrics]
-        self.history,self.losses,self.hypers,self.last = [],[],dict(lr=[], mom=[]),None
+        self.history,self.losses,self.hypers,self.last,self._said_nan = [],[],dict(lr=[], mom=[]),None,False
 
     @property
     def metric_names(self): return ['train_loss', 'valid_loss', *(m.name for m in self.metrics)]
@@ -50,7 +50,7 @@ class Recorder(Watcher):
     def lrs(self): "The learning rate of the last layer group at each step"; return self.hypers['lr']
 
     def before_fit(self, run):
-        self.history,self.losses,self.hypers = [],[],dict(lr=[], mom=[])
+        self.history,self.losses,self.hypers,self._said_nan = [],[],dict(lr=[], mom=[]),False
         run.history = self.history
 
     def before_epoch(self, _run): self._began,self._row,self.last = time.perf_counter(),None,None
@@ -76,12 +76,13 @@ def after_batch(self:Recorder, run):
 def after_train(self:Recorder, run):
     self.losses += self._mean.numbers()
     train_loss = self._mean.value
-    if math.isnan(train_loss): _warn_nan(self._mean.numbers(), run)
+    if not (math.isfinite(train_loss) or self._said_nan): self._said_nan = _warn_nan(self.losses, run)
     self._row = dict(epoch=run.epoch, train_loss=train_loss)
 
 @patch
 def after_valid(self:Recorder, _run):
     self.last = dict(valid_loss=self._valid.value, **{m.name: m.value for m in self.metrics})
+    if not self._said_nan: self._said_nan = _warn_nan_results(self.last)
     if getattr(self, '_row', None) is not None: self._close(self.last)
 
 @patch
@@ -94,6 +95,19 @@ def _close(self:Recorder, results):
     self.history.append({**self._row, **results, 'seconds': time.perf_counter()-self._began})
     self._row = None
 
+# %% ../../nbs/callback/01_record.ipynb #c1d2aafe
+@patch
+def state_dict(self:Recorder) -> dict:
+    "What was recorded so far, in this epoch too"
+    return dict(history=self.history, losses=self.losses, hypers=self.hypers, epoch_losses=list(self._mean.losses), epoch_rows=self._mean.rows)
+
+@patch
+def load_state_dict(self:Recorder, state:dict):
+    self.history[:],self.losses[:] = state['history'],state['losses']
+    for n,values in state['hypers'].items(): self.hypers[n][:] = values
+    self._mean = _Average()
+    self._mean.losses,self._mean.rows = list(state['epoch_losses']),list(state['epoch_rows'])
+
 # %% ../../nbs/callback/01_record.ipynb #5f82ddd6
 def _update(metric, run):
     "Update `metric`, and say with which shapes if it fails"
@@ -104,11 +118,21 @@ def _update(metric, run):
                          "Choose a metric that fits the target.") from e
 
 def _warn_nan(losses, run):
-    step = next((i for i,x in enumerate(losses) if math.isnan(x)), None)
-    if step is None: return
-    warnings.warn(f"The loss became NaN at batch {step} of epoch {run.epoch}. The learning rate may be too high, or the data may hold NaN or infinity.", stacklevel=2)
+    "Say where `losses`, of all steps so far, became NaN or infinite, and what the likely cause is"
+    step = next(i for i,x in enumerate(losses) if not math.isfinite(x))
+    before = losses[max(0, step-20):step]
+    if not before: why = "There was no step before it, so look for NaN in the inputs and the targets, and at the loss function."
+    elif before[-1]>2*min(before): why = f"It had risen from {min(before):.4g} to {before[-1]:.4g} just before: take a lower learning rate, such as a tenth."
+    else: why = f"It was {before[-1]:.4g} just before: look for NaN or infinity in the inputs and the targets, or take a lower learning rate."
+    warnings.warn(f"The loss is {losses[step]} at batch {step} of the fit, in epoch {run.epoch}. {why}", stacklevel=2)
+    return True
 
-# %% ../../nbs/callback/01_record.ipynb #c1d2aafe
+def _warn_nan_results(results):
+    names = [n for n,v in results.items() if isinstance(v, float) and math.isnan(v)]
+    if names: warnings.warn(f"Over the validation set, {', '.join(names)} is NaN. A metric can be undefined there (a class without a sample), or predictions or targets hold NaN.", stacklevel=2)
+    return bool(names)
+
+# %% ../../nbs/callback/01_record.ipynb #b2e82eb4
 @patch
 def plot_loss(self:Recorder,
     skip_start:int=5, # Leave out so many steps at the start, whose losses can be far above the rest

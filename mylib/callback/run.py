@@ -9,6 +9,7 @@ __all__ = ['phases', 'events', 'Callback', 'Changer', 'Watcher', 'ordered', 'Can
 
 # %% ../../nbs/callback/00_run.ipynb #cdb438a8
 import difflib, re
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import nn
 
 from fastcore.basics import patch
 
-from ..core.core import UsageError, to_device
+from ..core.core import UsageError, rng_state, set_rng_state, to_device
 from ..data.loader import DataLoader
 
 # %% ../../nbs/callback/00_run.ipynb #8c46bced
@@ -68,10 +69,13 @@ def _listeners(callbacks):
     "For each event the methods to call"
     return {e: [getattr(cb, e) for cb in callbacks if hasattr(cb, e)] for e in events}
 
-def _batches(dl, start, device):
-    "The batches of one pass, from number `start` on"
-    if isinstance(dl, DataLoader): return dl.batches(start=start)
-    return (to_device(b, device) for b in islice(iter(dl), start, None))
+def _batches(dl, start, device, begin=None):
+    "The batches of one pass, from number `start` on; `begin` is called just before the first of them is made"
+    ours = isinstance(dl, DataLoader)
+    batches = dl.batches(start=start) if ours else iter(dl)
+    if not ours: deque(islice(batches, start), maxlen=0)
+    if begin is not None: begin()
+    yield from batches if ours else (to_device(b, device) for b in batches)
 
 # %% ../../nbs/callback/00_run.ipynb #dc102f0f
 class Run:
@@ -85,13 +89,12 @@ class Run:
         callbacks:Sequence[Callback]=(), # In any order
         n_epoch:int=1, # How often to go over the training set
         path:str|Path='.', # Where callbacks put their files
-        start:tuple=(0, 0), # Epoch of this fit and batch to begin with, to go on where another run stopped
     ):
         self.model,self.dls,self.loss_func,self.opt,self.n_epoch,self.path = model,dls,loss_func,opt,n_epoch,Path(path)
         self.callbacks = ordered(callbacks)
         self._listening = _listeners(self.callbacks)
-        self.epoch,self._start = start
-        self.step,self.batch,self.n_batches,self.training,self.dl = 0,self._start,0,False,None
+        self.epoch,self.step,self.batch,self.n_batches,self.training,self.dl = 0,0,0,0,False,None
+        self._start,self._state,self._rng_epoch = 0,None,None
         self.xb,self.yb,self.pred,self.loss,self.loss_scale,self.history = (),(),None,None,1,[]
 
     @property
@@ -132,6 +135,7 @@ def validate(self:Run, dl=None):
 
 @patch
 def _epochs(self:Run):
+    if self._state is not None: self._restore()
     for self.epoch in range(self.epoch, self.n_epoch):
         self.dl,self.batch = None,self._start
         self.phase('epoch', self._one_epoch)
@@ -144,19 +148,21 @@ def _one_epoch(self:Run):
 @patch
 def _train(self:Run):
     start,self._start = self._start,0
-    try: self._walk(self.dls.train, training=True, start=start)
+    if start: set_rng_state(self._state['rng_epoch'])
+    self._rng_epoch = rng_state()
+    try: self._walk(self.dls.train, training=True, start=start, begin=self._restore if start else None)
     except Cancel: self._advance(); raise
     self._advance()
 
 # %% ../../nbs/callback/00_run.ipynb #dca2446f
 @patch
-def _walk(self:Run, dl, training, start=0):
+def _walk(self:Run, dl, training, start=0, begin=None):
     "The batches of `dl`, one after the other"
     self.dl,self.training,self.n_batches = dl,training,len(dl)
     self.model.train(training)
     n_inp,device = self.dls.n_inp,next(self.model.parameters(), torch.empty(0)).device
     with torch.set_grad_enabled(training):
-        for self.batch,batch in enumerate(_batches(dl, start, device), start):
+        for self.batch,batch in enumerate(_batches(dl, start, device, begin), start):
             batch = batch if isinstance(batch, (tuple, list)) else (batch,)
             self.xb,self.yb = tuple(batch[:n_inp]),tuple(batch[n_inp:])
             self.phase('batch', self._one_batch)
@@ -189,3 +195,50 @@ def _finish(self:Run):
     "Give back what callbacks hold open, and let go of the last batch"
     self.notify('cleanup')
     self.xb,self.yb,self.pred,self.loss = (),(),None,None
+
+# %% ../../nbs/callback/00_run.ipynb #7d5a743c
+def _load_in_place(opt, state):
+    "Give `opt` its `state`, but keep its groups: schedules hold on to them"
+    groups = list(opt.param_groups)
+    opt.load_state_dict(state)
+    for mine,loaded in zip(groups, opt.param_groups): mine.update(loaded)
+    opt.param_groups[:] = groups
+
+def _stateful(callbacks):
+    "Name and callback of those that remember something; further ones of a class are told apart by a number"
+    names = [type(o).__name__ for o in callbacks]
+    return {f'{n}-{names[:i].count(n)}': o for i,(n,o) in enumerate(zip(names, callbacks)) if hasattr(o, 'state_dict')}
+
+# %% ../../nbs/callback/00_run.ipynb #a96cc2ae
+@patch
+def state_dict(self:Run,
+    epoch:int, # Of this fit, to go on with
+    batch:int, # To go on with
+) -> dict: # Tensors, numbers, text, and lists and dictionaries of them; the tensors are those in use, so save them at once
+    "All that the rest of the run depends on, to be asked for in `after_batch` or `after_epoch`"
+    grads = {n: p.grad for n,p in self.model.named_parameters() if p.grad is not None}
+    loader = {n: getattr(self.dls.train, n) for n in ('seed', 'epoch')} if isinstance(self.dls.train, DataLoader) else {}
+    return dict(epoch=epoch, batch=batch, step=self.step, loss_scale=self.loss_scale, model=self.model.state_dict(), grads=grads, opt=self.opt.state_dict(),
+                callbacks={n: o.state_dict() for n,o in _stateful(self.callbacks).items()}, loader=loader, rng=rng_state(), rng_epoch=self._rng_epoch)
+
+@patch
+def load_state_dict(self:Run,
+    state:dict, # Of a run with the same model, optimizer, callbacks and loaders
+):
+    "Let the loop begin where `state` was taken; to be called before `fit`, or in `before_fit`"
+    self._state,self.epoch,self._start = state,state['epoch'],state['batch']
+    for n,v in state['loader'].items(): setattr(self.dls.train, n, v)
+
+# %% ../../nbs/callback/00_run.ipynb #1d763b12
+@patch
+def _restore(self:Run):
+    s = self._state
+    self.model.load_state_dict(s['model'])
+    _load_in_place(self.opt, s['opt'])
+    for n,p in self.model.named_parameters(): p.grad = s['grads'].get(n)
+    for n,o in _stateful(self.callbacks).items():
+        if n in s['callbacks']: o.load_state_dict(s['callbacks'][n])
+    for n,v in s['loader'].items(): setattr(self.dls.train, n, v)
+    self.step,self.loss_scale = s['step'],s['loss_scale']
+    set_rng_state(s['rng'])
+    if self.batch==s['batch']: self._state = None
