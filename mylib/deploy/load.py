@@ -8,132 +8,244 @@ Docs: https://mylib-team.github.io/mylib/deploy/load.html.md"""
 __all__ = ['read_bundle', 'load_learner']
 
 # %% ../../nbs/deploy/01_load.ipynb #510e9c80
-import hashlib, json, zipfile
+import hashlib, json, math, zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
-from ..core.core import UsageError, concise, default_device
+from ..core.archive import zip_table
+from ..core.core import UsageError, concise, default_device, isolated_rng, listed
 from ..data.block import TransformBlock
 from ..data.dataset import Datasets, Getter
 from ..data.loader import DataLoader
 from ..data.loaders import DataLoaders
-from ..learner.bundle import format_version
+from ..learner.bundle import check_limits, format_version, most_json
 from ..learner.learner import Learner
-from .parts import build_part
+from .parts import build_part, model_names
 
 # %% ../../nbs/deploy/01_load.ipynb #dfbec8fa
-_most_json = 16*2**20
+_most_around = 1000 # bytes of a zip of two members that are not the members themselves
 
-def _members(file):
-    "The two members of the zip, as bytes"
+@contextmanager
+def _opened(file):
+    "The zip `file`, if `learn.export` could have written it"
+    if not file.exists(): raise UsageError(f"There is no file {file}. Check the path; the current folder is {Path.cwd()}.")
+    if not file.is_file(): raise UsageError(f"{file} is a folder or a device, not an exported model. Pass a file that `learn.export` wrote.")
     try:
-        with zipfile.ZipFile(file) as z:
-            names = [o.filename for o in z.infolist()]
-            if sorted(names)!=['bundle.json', 'model.safetensors']: raise UsageError(f"{file} is a zip with {names[:5]}, not an exported model. Pass a file that `learn.export` wrote.")
-            for o in z.infolist():
-                if o.compress_type!=zipfile.ZIP_STORED or o.file_size!=o.compress_size: raise UsageError(f"{file}: the member {o.filename} is compressed, which bundles never are. Do not trust the file.")
-            if z.getinfo('bundle.json').file_size>_most_json: raise UsageError(f"{file}: the description is larger than {_most_json>>20} MB. Do not trust the file.")
-            return z.read('bundle.json'),z.read('model.safetensors')
-    except FileNotFoundError: raise UsageError(f"There is no file {file}. Check the path; the current folder is {Path.cwd()}.") from None
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as e:
-        raise UsageError(f"{file} is not a whole exported model: {e}. It may have been cut short, or be another kind of file; export it again.") from e
+        with open(file, 'rb') as f:
+            if zip_table(f)>_most_around: raise UsageError(f"{file} is a zip of many members, not an exported model. Pass a file that `learn.export` wrote.")
+            with zipfile.ZipFile(f) as z:
+                _check_members(file, z.infolist(), f.seek(0, 2))
+                yield z
+    except UsageError: raise
+    except Exception as e: # whatever the readers of zip, JSON and safetensors make of bytes that are none
+        raise UsageError(f"{file} is not a whole exported model: {type(e).__name__}: {str(e)[:200]}. It may have been cut short, or be another kind of file; export it again.") from e
+
+def _check_members(file, members, size):
+    names = [o.orig_filename for o in members]
+    if sorted(names)!=['bundle.json', 'model.safetensors']: raise UsageError(f"{file} is a zip with {[o[:50] for o in names[:5]]}, not an exported model. Pass a file that `learn.export` wrote.")
+    for o in members:
+        if o.compress_type!=zipfile.ZIP_STORED or o.file_size!=o.compress_size or o.flag_bits:
+            raise UsageError(f"{file}: the member {o.filename} is compressed or encrypted, which bundles never are. Do not trust the file.")
+    around = size - sum(o.file_size for o in members)
+    if not 0<around<=_most_around or min(o.header_offset for o in members)!=0:
+        raise UsageError(f"{file} has {around:,} bytes beside its members, or some before them, which bundles never have. Get the file again, or do not trust it.")
 
 # %% ../../nbs/deploy/01_load.ipynb #5ab14e2c
 def _refuse_constant(text): raise ValueError(f'{text} is not JSON')
+
+def _finite(text):
+    if math.isfinite(x := float(text)): return x
+    raise ValueError(f'{text[:20]} is too large a number')
 
 def _unique_keys(pairs):
     d = dict(pairs)
     if len(d)!=len(pairs): raise ValueError('a name stands twice')
     return d
 
-def _description(file, text):
+def _json(file, raw, what):
+    "The dict that the bytes `raw` describe"
+    try: d = json.loads(raw.decode('utf-8'), parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as e: raise UsageError(f"{file}: {what} cannot be read ({type(e).__name__}: {str(e)[:100]}). Export the model again.") from e
+    check_limits(d, f"{file}: {what}")
+    if not isinstance(d, dict): raise UsageError(f"{file}: {what} is a {type(d).__name__}, not a dict. Pass a file that `learn.export` wrote.")
+    return d
+
+# %% ../../nbs/deploy/01_load.ipynb #b66f0bdf
+_fields = dict(format=str, version=int, n_inp=int, model=dict, blocks=list, item_tfms=list, batch_tfms=list, activation=dict, decoder=dict, training=dict, sha256=str)
+_notes = 'versions', 'left_out' # for people
+
+def _description(file, raw):
     "The description in the file, checked as far as it can be without building anything"
-    try: d = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as e: raise UsageError(f"{file}: the description cannot be read ({type(e).__name__}: {str(e)[:100]}). Export the model again.") from e
-    if not isinstance(d, dict) or d.get('format')!='mylib bundle': raise UsageError(f"{file} does not say that it is an exported model. Pass a file that `learn.export` wrote.")
+    d = _json(file, raw, 'the description')
+    if d.get('format')!='mylib bundle': raise UsageError(f"{file} does not say that it is an exported model. Pass a file that `learn.export` wrote.")
     if d.get('version')!=format_version:
         newer = isinstance(d.get('version'), int) and d['version']>format_version
-        raise UsageError(f"{file} has format {d.get('version')!r}, and this library reads format {format_version}. {'Update the library.' if newer else 'Export the model again with this version.'}")
-    needed = dict(n_inp=int, model=dict, blocks=list, item_tfms=list, batch_tfms=list, activation=dict, decoder=dict, training=dict, sha256=str)
-    for k,kind in needed.items():
-        if not isinstance(d.get(k), kind): raise UsageError(f"{file}: `{k}` is {type(d.get(k)).__name__} where {kind.__name__} is needed. Export the model again.")
+        raise UsageError(f"{file} has format {str(d.get('version'))[:20]!r}, and this library reads format {format_version}. {'Update the library.' if newer else 'Export the model again with this version.'}")
+    for k,kind in _fields.items():
+        if type(d.get(k)) is not kind: raise UsageError(f"{file}: `{k}` is {type(d.get(k)).__name__} where {kind.__name__} is needed. Export the model again.")
+    unknown = sorted(set(d)-{*_fields, *_notes})
+    if unknown: raise UsageError(f"{file}: the description has {unknown[0][:50]!r}, which this version of the library does not know. Update the library, or do not trust the file.")
     return d
+
+# %% ../../nbs/deploy/01_load.ipynb #95786163
+_dtypes = dict(F64=torch.float64, F32=torch.float32, F16=torch.float16, BF16=torch.bfloat16, I64=torch.int64, I32=torch.int32, I16=torch.int16,
+               I8=torch.int8, U8=torch.uint8, BOOL=torch.bool)
+
+def _shape_of(name, d):
+    "A tensor without memory, as the header describes it"
+    shape = d['shape']
+    if not all(type(n) is int and n>=0 for n in shape) or math.prod(shape)>=2**48 or len(shape)>8: raise ValueError(f"the shape of {name[:50]!r} is {str(shape)[:50]}")
+    return torch.empty(shape, dtype=_dtypes[d['dtype']], device='meta')
+
+def _shapes(file, z):
+    "The weights of the bundle, by name, without their numbers"
+    with z.open('model.safetensors') as f:
+        n = int.from_bytes(f.read(8), 'little')
+        if n>most_json: raise UsageError(f"{file}: the header of the weights has {n:,} bytes, but {most_json:,} are the most. Do not trust the file.")
+        header = _json(file, f.read(n), 'the header of the weights')
+    header.pop('__metadata__', None)
+    if len(header)>10_000: raise UsageError(f"{file} has {len(header):,} weights, but 10,000 are the most. Do not trust the file.")
+    try: return {k: _shape_of(k, d) for k,d in header.items()}
+    except (KeyError, TypeError, ValueError) as e: raise UsageError(f"{file}: the weights cannot be read ({type(e).__name__}: {str(e)[:100]}). Export the model again.") from e
+
+# %% ../../nbs/deploy/01_load.ipynb #37fda1f3
+def _start(file):
+    "The description, and the weights without their numbers"
+    with _opened(file) as z:
+        if z.getinfo('bundle.json').file_size>most_json: raise UsageError(f"{file}: the description is larger than {most_json>>20} MB. Do not trust the file.")
+        return _description(file, z.read('bundle.json')),_shapes(file, z)
+
+def _weights(file, d):
+    "The weights by name; each number is that which was written"
+    from safetensors.torch import load
+    with _opened(file) as z:
+        weights = z.read('model.safetensors')
+        if hashlib.sha256(weights).hexdigest()!=d['sha256']: raise UsageError(f"{file}: the weights are not those that were exported (their checksum differs). Get the file again.")
+        return load(weights)
 
 # %% ../../nbs/deploy/01_load.ipynb #67efa543
 def read_bundle(
     file:str|Path, # Written by `learn.export`
 ) -> tuple: # The description, and the weights by name
     "Read and check a bundle, without building anything"
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-    text,weights = _members(file)
-    d = _description(file, text)
-    if hashlib.sha256(weights).hexdigest()!=d['sha256']: raise UsageError(f"{file}: the weights are not those that were exported (their checksum differs). Get the file again.")
-    try: return d,load(weights)
-    except SafetensorError as e: raise UsageError(f"{file}: the weights cannot be read ({e}). Export the model again.") from e
+    file = Path(file)
+    d,_ = _start(file)
+    return d,_weights(file, d)
 
-# %% ../../nbs/deploy/01_load.ipynb #b66f0bdf
+# %% ../../nbs/deploy/01_load.ipynb #222986c9
+def _values(d): return [x for o in (d.values() if isinstance(d, dict) else d) for x in (o, *_values(o))] if isinstance(d, (list, dict)) else []
+
+def _check_sizes(file, d, shapes):
+    "What a model is made with must be plain data, in sizes that its weights have"
+    sizes = {n for w in shapes.values() for n in w.shape}
+    args = d['args'] if isinstance(d.get('args'), dict) else {}
+    for o in _values({k: v for k,v in args.items() if k!='y_range'}): # which is no size
+        if isinstance(o, dict) and 'part' in o: raise UsageError(f"{file}: its model is made with the part {str(o['part'])[:50]!r}, but plain data is all that models are made with. Do not trust the file.")
+        if isinstance(o, list) and len(o)>1000: raise UsageError(f"{file}: its model asks for {len(o):,} layers or sizes, but 1,000 are the most. Do not trust the file.")
+        if isinstance(o, int) and abs(o)>4096 and o not in sizes: raise UsageError(f"{file}: its model asks for a size of {o}, which no weight has. Do not trust the file.")
+
+# %% ../../nbs/deploy/01_load.ipynb #fa961adf
 def _check_fit(file, model, weights):
-    "The names and shapes of the weights must be those of the model"
+    "The names, shapes and kinds of the weights must be those of the model"
+    if not isinstance(model, nn.Module): raise UsageError(f"{file}: its model is a {type(model).__name__}, which is no model. Do not trust the file.")
     want = model.state_dict()
-    missing,extra = sorted(set(want)-set(weights)),sorted(set(weights)-set(want))
-    wrong = [f"{k} {tuple(weights[k].shape)} instead of {tuple(v.shape)}" for k,v in want.items() if k in weights and weights[k].shape!=v.shape]
-    problems = [f"{what} {', '.join(names[:3])}" for what,names in (('missing:', missing), ('unknown:', extra), ('of another shape:', wrong)) if names]
+    missing,extra,both = sorted(set(want)-set(weights)),sorted(set(weights)-set(want)),[k for k in want if k in weights]
+    shape = [f"{k} {tuple(weights[k].shape)} instead of {tuple(want[k].shape)}" for k in both if weights[k].shape!=want[k].shape]
+    kind = [f"{k} {weights[k].dtype} instead of {want[k].dtype}" for k in both if weights[k].dtype!=want[k].dtype and not (weights[k].is_floating_point() and want[k].is_floating_point())]
+    found = ('missing:', missing), ('unknown:', extra), ('of another shape:', shape), ('of another type:', kind)
+    problems = [f"{what} {', '.join(o[:150] for o in names[:3])}" for what,names in found if names]
     if problems: raise UsageError(f"{file}: the weights do not fit the model that the file describes; {'; '.join(problems)}. Export the model again.")
 
-def _numbers(d):
-    "All whole numbers in a description"
-    if isinstance(d, (list, dict)): return [n for o in (d.values() if isinstance(d, dict) else d) for n in _numbers(o)]
-    return [d] if isinstance(d, int) and not isinstance(d, bool) else []
+# %% ../../nbs/deploy/01_load.ipynb #3cd79b2f
+class _Weightless(TorchFunctionMode):
+    "Weights are made without memory, all else as usual"
+    def __torch_function__(self, func, _types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        return func(*args, **({**kwargs, 'device': 'meta'} if func in (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn) else kwargs))
 
-def _check_sizes(file, d, weights):
-    "A large number in the description must be a size of some weight"
-    sizes = {n for w in weights.values() for n in w.shape}
-    wrong = [n for n in _numbers(d) if abs(n)>4096 and n not in sizes]
-    if wrong: raise UsageError(f"{file}: its model asks for a size of {wrong[0]}, which no weight has. Do not trust the file.")
+def _without_memory(d):
+    "The model that `d` describes, all shapes and no numbers"
+    try:
+        with torch.device('meta'): return build_part(d)
+    except UsageError as e:
+        if not isinstance(e.__cause__, NotImplementedError): raise
+    with _Weightless(): return build_part(d)
 
-def _model(file, d, weights, given):
-    "The model of the description, with the weights"
-    if 'given' not in d['model']:
-        try:
-            with torch.device('meta'): shape_only = build_part(d['model'], given)
-        except UsageError as e:
-            if not isinstance(e.__cause__, NotImplementedError): raise
-            _check_sizes(file, d['model'], weights) # a few models compute with their weights while they are made
-        else: _check_module(file, shape_only); _check_fit(file, shape_only, weights)
-    model = build_part(d['model'], given)
-    _check_module(file, model); _check_fit(file, model, weights)
-    model.load_state_dict(weights)
-    return model
+def _planned(file, d, shapes):
+    "The model without memory, which the weights fit"
+    _check_sizes(file, d['model'], shapes)
+    model = _without_memory(d['model'])
+    _check_fit(file, model, shapes)
+    more = sum(o.nbytes for k,o in model.named_buffers() if k not in shapes)
+    if more>2**28: raise UsageError(f"{file}: its model needs {more>>20} MB beside its weights. Do not trust the file, or export the model for smaller pictures.")
+    return model.eval()
 
-def _check_module(file, model):
-    if not isinstance(model, nn.Module): raise UsageError(f"{file}: its model is a {type(model).__name__}, which is no model. Do not trust the file.")
+# %% ../../nbs/deploy/01_load.ipynb #3468dd06
+_most_pixels = 2**24
 
-# %% ../../nbs/deploy/01_load.ipynb #95786163
+def _pipeline_parts(file, d, given):
+    "The Blocks, item transforms and batch transforms"
+    for o in _values([d[k] for k in _fields if k!='model']):
+        if isinstance(o, dict) and o.get('part') in model_names: raise UsageError(f"{file} has the model {o['part']!r} where none belongs. Do not trust the file.")
+    blocks,*tfms = (build_part(d[k], given) for k in ('blocks', 'item_tfms', 'batch_tfms'))
+    if not all(isinstance(b, TransformBlock) for b in blocks): raise UsageError(f"{file}: its blocks are {str(blocks)[:100]}, which are no Blocks. Do not trust the file.")
+    for f in [*tfms[0], *tfms[1], *(f for b in blocks for f in b.type_tfms)]:
+        if not callable(f): raise UsageError(f"{file}: its step {str(f)[:50]} cannot be called. Do not trust the file.")
+        h,w = getattr(f, 'size', None) or (1, 1)
+        if h*w>_most_pixels: raise UsageError(f"{file}: its step {f!r} makes pictures of {h} x {w} pixels, but {_most_pixels:,} are the most. Do not trust the file, or export the model with a smaller size.")
+    return blocks,*tfms
+
+# %% ../../nbs/deploy/01_load.ipynb #193e5fb7
 def _no_data(_item): raise UsageError("A learner that was loaded from a file has no training data. Give it some: learn.dls = dls")
 
 def _empty_loaders(file, d, given, device):
     "Loaders with the Blocks and transforms of the file, and no items"
-    blocks,item_tfms,batch_tfms = (build_part(d[k], given) for k in ('blocks', 'item_tfms', 'batch_tfms'))
-    if not all(isinstance(b, TransformBlock) for b in blocks): raise UsageError(f"{file}: its blocks are {blocks}, which are no Blocks. Do not trust the file.")
-    if not all(callable(f) for f in item_tfms+batch_tfms): raise UsageError(f"{file}: its transforms cannot be called. Do not trust the file.")
+    blocks,item_tfms,batch_tfms = _pipeline_parts(file, d, given)
     if not 0<d['n_inp']<=len(blocks): raise UsageError(f"{file}: `n_inp` is {d['n_inp']} for {len(blocks)} blocks. Do not trust the file.")
     tfms = [[Getter(_no_data, 'data'), *b.type_tfms] for b in blocks]
     ds = Datasets([None], tfms, n_inp=d['n_inp'], blocks=blocks, do_setup=False)
     dl = DataLoader(ds, 64, item_tfms=item_tfms, batch_tfms=batch_tfms, device=device, cache=False, seed=0)
     return DataLoaders(dl, dl)
 
-# %% ../../nbs/deploy/01_load.ipynb #37fda1f3
-def _training(d, given):
-    "The loss, metrics and optimizer that are described"
-    return {k: v for k,v in ((k, build_part(o, given)) for k,o in d['training'].items() if k in ('loss_func', 'metrics', 'opt_func')) if v is not None}
+# %% ../../nbs/deploy/01_load.ipynb #4baabcdb
+def _function(file, d, name, given):
+    f = build_part(d[name], given)
+    if callable(f): return f
+    raise UsageError(f"{file}: `{name}` is {str(f)[:50]}, which cannot be called. Do not trust the file.")
 
-# %% ../../nbs/deploy/01_load.ipynb #222986c9
+def _training(file, d, given):
+    "The loss, metrics and optimizer that are described"
+    found = {k: build_part(d[k], given) for k in ('loss_func', 'metrics', 'opt_func') if d.get(k) is not None}
+    for k,o in found.items():
+        if not all(callable(f) or hasattr(f, 'update') for f in listed(o)) or k!='metrics' and isinstance(o, list):
+            raise UsageError(f"{file}: `{k}` is {str(o)[:50]}, which is none. Do not trust the file.")
+    return found
+
+# %% ../../nbs/deploy/01_load.ipynb #101c40cb
 class _NoLoss:
     "Stands where the exported loss was not one of ours"
     def __call__(self, *_args): raise UsageError("The loss of this learner was not in the file. Set learn.loss_func, such as CrossEntropyLossFlat().")
+
+# %% ../../nbs/deploy/01_load.ipynb #ca04a46e
+def _try(file, learn, model):
+    "Predict one picture of nothing with the shapes of `model`"
+    block = learn.dls.blocks[0]
+    if not isinstance(getattr(block, 'cls', None), type): return
+    blank = learn.dls.test_dl([np.zeros((32, 32, 3), dtype=np.uint8)], num_workers=0, bs=1)
+    try:
+        with torch.no_grad(), isolated_rng():
+            try: out = model(*listed(blank.new(device='meta').one_batch()))
+            except NotImplementedError: return # an operation that PyTorch cannot do without numbers
+            activation,decoder = learn.activation_and_decoder()
+            if out.numel()<=_most_pixels: learn.dls.decode_target(decoder(activation(torch.zeros(out.shape)))[0])
+    except Exception as e: raise UsageError(f"{file}: its parts do not fit each other; a picture cannot be predicted ({type(e).__name__}: {str(e)[:300]}). Export the model again.") from e
+    n = learn.dls.blocks[-1].n_out
+    if n is not None and out.shape[1]>n: raise UsageError(f"{file}: its model gives {out.shape[1]} numbers, but its target has {n}. Export the model again.")
 
 # %% ../../nbs/deploy/01_load.ipynb #c99d7e2f
 @concise
@@ -146,10 +258,22 @@ def load_learner(
 ) -> Learner: # Without training data
     "A learner from an exported file; nothing in it is run as code, and nothing is fetched"
     file,given = Path(fname),{**(parts or {}), **({} if model is None else {'model': model})}
-    d,weights = read_bundle(file)
-    dls = _empty_loaders(file, d, given, torch.device('cpu') if cpu else default_device())
-    activation,decoder = build_part(d['activation'], given),build_part(d['decoder'], given)
-    model = _model(file, d, weights, given).eval()
-    learn = Learner(dls, model, path=file.parent, **{'loss_func': _NoLoss(), **_training(d, given)})
+    d,shapes = _start(file)
+    learn = _learner(file, d, given, torch.device('cpu') if cpu else default_device())
+    if 'given' not in d['model']:
+        planned = _planned(file, d, shapes)
+        if not given: _try(file, learn, planned)
+    model = build_part(d['model'], given)
+    _check_fit(file, model, shapes)
+    model.load_state_dict(_weights(file, d))
+    learn.model = model.eval()
+    return learn
+
+# %% ../../nbs/deploy/01_load.ipynb #f42d6377
+def _learner(file, d, given, device):
+    "A learner that has all but the model"
+    dls = _empty_loaders(file, d, given, device)
+    activation,decoder = (_function(file, d, k, given) for k in ('activation', 'decoder'))
+    learn = Learner(dls, None, path=file.parent, **{'loss_func': _NoLoss(), **_training(file, d['training'], given)})
     learn.activation,learn.decoder = activation,decoder
     return learn
