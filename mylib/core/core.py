@@ -76,6 +76,7 @@ def concise(f:Callable) -> Callable: # The same function; errors come out of it 
         except (Exception, KeyboardInterrupt) as e:
             error = _told(e, f, args, kwargs)
             if error is None: raise
+            if isinstance(error, UsageError): error.__context__ = None # its frames may hold the memory of a whole model
         try: raise error from error.__cause__ if not isinstance(error, UsageError) else None
         finally: del error # it knows this frame, which would know it: a circle
     return _concise

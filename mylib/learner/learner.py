@@ -23,13 +23,14 @@ from ..train.optimizer import freeze_to_, has_hyper, make_groups, norm_params, p
 from ..train.optimizers import Adam
 from ..train.schedule import SchedCos, combine_scheds, combined_cos
 from ..data.loaders import DataLoaders, our_loader
-from ..callback.run import Callback, Run, ordered
+from ..callback.run import Callback, Changer, Run, ordered
 from ..callback.record import Recorder
 from ..callback.schedule import ParamScheduler
 from ..callback.progress import ProgressTable
 from ..callback.precision import MixedPrecision
 from ..callback.keep import load_model, save_model
 from ..callback.short import BnFreeze
+from ..callback.checkpoint import Checkpoint
 from .predict import gather, unchanged
 from .lr_find import LRFinder, SuggestedLRs, find_lr, minimum, plot_lr_find, steep
 from .bundle import describe_learner, write_bundle
@@ -112,20 +113,45 @@ def make_opt(self:Learner,
     if wd is not None: set_hyper(opt, 'wd', wd)
     return opt
 
+# %% ../../nbs/learner/09_learner.ipynb #843c017f
+def _checkpoint(checkpoint, resume):
+    "The `Checkpoint` for a folder; `None` for `None`"
+    if checkpoint is None and resume: raise UsageError("`resume=True` needs to know from where. Pass the folder of the checkpoint, such as checkpoint='ckpt'.")
+    if isinstance(checkpoint, Checkpoint) and resume: raise UsageError("A `Checkpoint` knows itself whether to go on. Pass Checkpoint(folder, resume=True).")
+    return checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint, resume)
+
+def _no_room(e): return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(e)
+
+@contextmanager
+def _enough_memory(dl):
+    "Advise on the batch size where the memory of the device does not hold a batch"
+    told = None
+    try: yield
+    except (RuntimeError, MemoryError) as e:
+        if not _no_room(e): raise
+        told = str(e).split('\n')[0]
+    if told is None: return
+    if torch.cuda.is_initialized(): torch.cuda.empty_cache()
+    bs = getattr(dl, 'batch_size', None) or 2
+    raise UsageError(f"The memory is not enough for a batch of {bs}: {told} Make the loaders with bs={max(1, bs//2)}, or take smaller pictures or a smaller model; "
+                     "`GradientAccumulation(2)` makes two batches one step.")
+
 # %% ../../nbs/learner/09_learner.ipynb #6014e028
 @patch
-def _fit(self:Learner, n_epoch, lr, wd, cbs, scheds=None):
+def _fit(self:Learner, n_epoch, lr, wd, cbs, scheds=None, checkpoint=None):
     "One run of `n_epoch` epochs"
     if n_epoch<1: raise UsageError(f"The number of epochs is {n_epoch}, but must be at least 1.")
     self.recorder = Recorder(self.metrics)
-    cbs = [*listed(cbs), *([ParamScheduler(scheds)] if scheds else [])]
+    cbs = [*listed(cbs), *listed(checkpoint), *([ParamScheduler(scheds)] if scheds else [])]
     callbacks = [self.recorder, *self._extra(cbs)]
     self.opt = self.make_opt(lr, wd)
     if scheds and not has_hyper(self.opt, 'mom'): scheds.pop('mom', None)
     run = Run(self.model, self.dls, self.loss_func, self.opt, callbacks=callbacks, n_epoch=n_epoch, path=self.path)
     stopped = None
-    try: run.fit()
+    try:
+        with _enough_memory(self.dls.train): run.fit()
     except KeyboardInterrupt: stopped = f"Stopped in epoch {run.epoch} at batch {run.batch} of {run.n_batches}. The model is as the last step left it; go on with any method."
+    except BaseException: self.opt.zero_grad(); raise
     if stopped: self.opt.zero_grad(); raise KeyboardInterrupt(stopped)
 
 @patch(as_prop=True)
@@ -140,9 +166,11 @@ def fit(self:Learner,
     lr:float|slice|None=None, # Learning rate; `None`: the learner's
     wd:float|None=None, # Weight decay; `None`: the learner's
     cbs:Sequence[Callback]|Callback|None=None, # Callbacks of this fit
+    checkpoint:str|Path|Checkpoint|None=None, # Folder for a checkpoint, below the learner's path, or a `Checkpoint`; `None`: none is written
+    resume:bool=False, # Go on from the checkpoint, if there is one?
 ):
     "Train at a constant learning rate"
-    self._fit(n_epoch, self.lr if lr is None else lr, wd, cbs)
+    self._fit(n_epoch, self.lr if lr is None else lr, wd, cbs, checkpoint=_checkpoint(checkpoint, resume))
 
 # %% ../../nbs/learner/09_learner.ipynb #f646c67a
 @patch
@@ -156,12 +184,14 @@ def fit_one_cycle(self:Learner,
     wd:float|None=None, # Weight decay; `None`: the learner's
     moms:tuple|None=None, # Momentum at the start, the peak and the end; `None`: the learner's
     cbs:Sequence[Callback]|Callback|None=None, # Callbacks of this fit
+    checkpoint:str|Path|Checkpoint|None=None, # Folder for a checkpoint, below the learner's path, or a `Checkpoint`; `None`: none is written
+    resume:bool=False, # Go on from the checkpoint, if there is one?
 ):
     "Train with a learning rate that rises, then falls"
     peak = self._rates(lr_max)
     scheds = dict(lr=combined_cos(pct_start, [o/div for o in peak], peak, [o/div_final for o in peak]),
                   mom=combined_cos(pct_start, *(self.moms if moms is None else moms)))
-    self._fit(n_epoch, peak, wd, cbs, scheds)
+    self._fit(n_epoch, peak, wd, cbs, scheds, _checkpoint(checkpoint, resume))
 
 @patch
 def _rates(self:Learner, lr):
@@ -178,10 +208,13 @@ def fit_flat_cos(self:Learner,
     pct_start:float=0.75, # Share of the fit that is flat, 0 to 1
     wd:float|None=None, # Weight decay; `None`: the learner's
     cbs:Sequence[Callback]|Callback|None=None, # Callbacks of this fit
+    checkpoint:str|Path|Checkpoint|None=None, # Folder for a checkpoint, below the learner's path, or a `Checkpoint`; `None`: none is written
+    resume:bool=False, # Go on from the checkpoint, if there is one?
 ):
     "Train at a constant rate, then let it fall along a cosine"
     lrs = self._rates(lr)
-    self._fit(n_epoch, lrs, wd, cbs, dict(lr=combined_cos(pct_start, lrs, lrs, [o/div_final for o in lrs])))
+    scheds = dict(lr=combined_cos(pct_start, lrs, lrs, [o/div_final for o in lrs]))
+    self._fit(n_epoch, lrs, wd, cbs, scheds, _checkpoint(checkpoint, resume))
 
 @patch
 @concise
@@ -192,11 +225,14 @@ def fit_sgdr(self:Learner,
     cycle_mult:int=2, # Each cycle is so many times as long as the one before
     cbs:Sequence[Callback]|Callback|None=None, # Callbacks of this fit
     wd:float|None=None, # Weight decay; `None`: the learner's
+    checkpoint:str|Path|Checkpoint|None=None, # Folder for a checkpoint, below the learner's path, or a `Checkpoint`; `None`: none is written
+    resume:bool=False, # Go on from the checkpoint, if there is one?
 ):
     "Train in cycles, each a cosine from the highest rate to nothing"
     lengths,lrs = [cycle_len*cycle_mult**i for i in range(n_cycles)],self._rates(lr_max)
     cycle = SchedCos(lrs, [0.]*len(lrs))
-    self._fit(sum(lengths), lrs, wd, cbs, dict(lr=combine_scheds([o/sum(lengths) for o in lengths], [cycle]*n_cycles)))
+    scheds = dict(lr=combine_scheds([o/sum(lengths) for o in lengths], [cycle]*n_cycles))
+    self._fit(sum(lengths), lrs, wd, cbs, scheds, _checkpoint(checkpoint, resume))
 
 # %% ../../nbs/learner/09_learner.ipynb #4a298da9
 @patch
@@ -223,9 +259,12 @@ def fine_tune(self:Learner,
     lr_mult:float=100, # The first layers learn so many times slower than the last
     pct_start:float=0.3, # Share of the fit in which the rate rises
     div:float=5.0, # The first rate is the highest divided by this
+    checkpoint:str|Path|Checkpoint|None=None, # Folder for a checkpoint of both parts, or a `Checkpoint`; `None`: none is written
+    resume:bool=False, # Go on from the checkpoint, if there is one?
     **kwargs, # Further arguments of `fit_one_cycle`
 ):
     "Train the head alone, then all layers, the first ones slowest"
+    kwargs['checkpoint'] = _checkpoint(checkpoint, resume)
     if freeze_epochs:
         self.freeze()
         self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, **kwargs)
@@ -243,7 +282,7 @@ def find_rates(self:Learner,
     stop_div:bool=True, # Stop when the loss is far above its best?
 ) -> LRFinder: # With `lrs` and `losses`
     "The loss at ever higher rates; afterwards everything is as it was"
-    cbs = [o for o in self._extra() if not isinstance(o, ProgressTable)]
+    cbs = [o for o in self._extra() if isinstance(o, Changer)]
     return find_lr(self.model, self.dls, self.loss_func, self.make_opt(self.lr), LRFinder(start_lr, end_lr, num_it, stop_div), cbs)
 
 @patch
@@ -272,7 +311,7 @@ def validate(self:Learner,
 ) -> list: # Loss, then the metrics
     "Loss and metrics over a whole set"
     recorder = Recorder(self.metrics)
-    with unchanged(self.model):
+    with unchanged(self.model), _enough_memory(self.dls[ds_idx] if dl is None else dl):
         Run(self.model, self.dls, self.loss_func, callbacks=[recorder, *self._extra(cbs)]).validate(self.in_order(ds_idx) if dl is None else dl)
     return list(recorder.last.values())
 
@@ -294,8 +333,10 @@ def get_preds(self:Learner,
 ) -> tuple: # ([inputs,] predictions, targets [, decoded] [, losses]), on the CPU; targets are `None` where there are none
     "Predictions for a whole set, in its order"
     activation,decoder = self.activation_and_decoder()
-    res = gather(self.model, self.dls, self.in_order(ds_idx) if dl is None else dl, activation=act or activation,
-                 with_input=with_input, loss_func=self.loss_func if with_loss else None, callbacks=self._extra())
+    dl = self.in_order(ds_idx) if dl is None else dl
+    with _enough_memory(dl):
+        res = gather(self.model, self.dls, dl, activation=act or activation, with_input=with_input,
+                     loss_func=self.loss_func if with_loss else None, callbacks=self._extra())
     decoded = [decoder(res.preds)] if with_decoded else []
     return (*([res.inputs] if with_input else []), res.preds, res.targs, *decoded, *([res.losses] if with_loss else []))
 
