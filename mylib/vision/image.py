@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 from fastcore.foundation import L
+import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -114,7 +116,41 @@ def _why(source, e):
 def _is_empty(source): return isinstance(source, (str, Path)) and os.path.isfile(source) and not os.path.getsize(source)
 
 # %% ../../nbs/vision/00_image.ipynb #b6c045be
-_flip_turns = dict(enumerate((Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
+_modes_of_torch = {Image.Resampling.BILINEAR: 'bilinear', Image.Resampling.BICUBIC: 'bicubic'}
+_flips = {Image.Transpose.FLIP_LEFT_RIGHT: lambda a: a[:,::-1], Image.Transpose.FLIP_TOP_BOTTOM: lambda a: a[::-1], Image.Transpose.ROTATE_180: lambda a: a[::-1,::-1],
+    Image.Transpose.TRANSPOSE: lambda a: a.swapaxes(0, 1), Image.Transpose.TRANSVERSE: lambda a: a[::-1,::-1].swapaxes(0, 1),
+    Image.Transpose.ROTATE_90: np.rot90, Image.Transpose.ROTATE_270: lambda a: np.rot90(a, -1)}
+
+def _resized(a, size, mode):
+    "The bytes `a` (height, width[, channels]) at `size` (width, height), with antialiasing"
+    if min(a.strides)<0: a = np.ascontiguousarray(a) # mirrored, which tensors cannot be
+    x = torch.from_numpy(a if a.ndim==3 else a[...,None]).permute(2, 0, 1)[None]
+    x = F.interpolate(x, size[::-1], mode=mode, antialias=True, align_corners=False)[0].permute(1, 2, 0)
+    return (x if a.ndim==3 else x[...,0]).numpy()
+
+# %% ../../nbs/vision/00_image.ipynb #4cc64167
+class _ArrayImage(Image.Image):
+    "A PIL image that may begin as an array"
+    _array = None # (height, width[, 3]); `None` once PIL has the pixels
+    @classmethod
+    def _of(cls, a, full=None):
+        "A picture of the array `a`, which nobody may write to"
+        im = cls()
+        im._array,im._mode,im._size = a,('RGB' if a.ndim==3 else 'L' if a.dtype==np.uint8 else 'I'),a.shape[1::-1]
+        return _with_full(im, full)
+    @property
+    def im(self):
+        if self._array is not None: self._im,self._array = Image.fromarray(self._array).im,None
+        return Image.Image.im.fget(self)
+    @im.setter
+    def im(self, im): self._im,self._array = im,None
+    def load(self): return self.im and super().load()
+    def pixels(self) -> np.ndarray:
+        "The pixels (height, width[, 3]), only to be read"
+        return np.array(self) if self._array is None else self._array
+
+# %% ../../nbs/vision/00_image.ipynb #6a3d85b1
+_upright = dict(enumerate((Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
     Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90), start=2))
 
 def _shrunk(size, side):
@@ -123,30 +159,36 @@ def _shrunk(size, side):
     if side is None or min(w, h)<=side: return size
     return (side, max(side, round(h*side/w))) if w<=h else (max(side, round(w*side/h)), side)
 
+_swapping = Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE
+
 def _orientation(im): return im.getexif().get(0x0112, 1)
 
-def _decode(im, side, convert, resample):
-    "The upright picture in the wanted mode, and the size it would have had without `side`"
-    turn,size = _flip_turns.get(_orientation(im)), _shrunk(im.size, side)
-    full = im.size[::-1] if _orientation(im)>=5 and turn is not None else im.size
+def _decode(im, side, cls, resample):
+    "The upright picture as an object of `cls`, which knows the size it would have had without `side`"
+    orientation,size = _orientation(im), _shrunk(im.size, side)
+    turn,full = _upright.get(orientation), im.size[::-1] if 5<=orientation<=8 else im.size
     if size!=im.size: im.draft(None, size)
     im.load()
-    im = convert(im)
-    if size!=im.size: im = im.resize(size, resample)
-    return (im if turn is None else im.transpose(turn)), full
+    new = _own(cls, cls._convert(im))
+    if size!=new.size: new = new.resize(size, resample)
+    return _with_full(new if turn is None else new.transpose(turn), full)
 
-# %% ../../nbs/vision/00_image.ipynb #4cc64167
-def _own(cls, im, full=None):
-    "`im`, which nobody else holds, as an object of `cls`"
-    if type(im) is not Image.Image: im = Image.Image.copy(im)
-    im.__class__,im.info = cls,{}
+# %% ../../nbs/vision/00_image.ipynb #adfb2690
+def _with_full(im, full):
+    "`im`, which remembers that the whole picture had the size `full`"
     if full is not None and full!=im.size: im._full = full
     return im
+
+def _own(cls, im, full=None):
+    "An object of `cls` with the very pixels of `im`, which nobody else may hold"
+    im = im._new(im.im)
+    im.__class__,im.info = cls,{}
+    return _with_full(im, full)
 
 def _create(cls, x, side=None):
     "An object of `cls` from anything, with a shorter side of at most `side` pixels"
     if isinstance(x, (str, Path)) or hasattr(x, 'read'):
-        with _opened(x) as im: return _own(cls, *_decode(im, side, cls._convert, cls._resample))
+        with _opened(x) as im: return _decode(im, side, cls, cls._resample)
     if isinstance(x, bytes): return _create(cls, io.BytesIO(x), side)
     if isinstance(x, (np.ndarray, Tensor)):
         a = _channels_last(x)
@@ -155,12 +197,11 @@ def _create(cls, x, side=None):
         "Pass a path, the bytes of a file, a PIL image, an array or a tensor.")
     try: x.load()
     except OSError as e: raise _unreadable(getattr(x, 'filename', None) or 'The PIL image', e) from e
-    im,size = _decode(x, side, cls._convert, cls._resample)
-    return _own(cls, im.copy() if im is x else im, getattr(x, '_full', size))
+    return _with_full(_decode(x, side, cls, cls._resample).copy(), getattr(x, '_full', None))
 
 # %% ../../nbs/vision/00_image.ipynb #8e6e46b4
 @part('vision.PILImage')
-class PILImage(Image.Image):
+class PILImage(_ArrayImage):
     "A picture in colour, 8 bit (mode RGB)"
     _resample,_show = Image.Resampling.BILINEAR,{}
     @staticmethod
@@ -176,11 +217,19 @@ class PILImage(Image.Image):
     @property
     def full_size(self): return getattr(self, '_full', self.size)
     def copy(self): return _own(type(self), super().copy(), self.full_size)
-    def crop(self, box=None): return _own(type(self), super().crop(box))
-    def resize(self, *args, **kwargs): return _own(type(self), super().resize(*args, **kwargs))
+    def crop(self, box=None):
+        if self._array is None or box is None or min(box)<0 or box[2]>self.width or box[3]>self.height or not box[0]<box[2] or not box[1]<box[3]:
+            return _own(type(self), super().crop(box))
+        l,t,r,b = map(round, box)
+        return self._of(self._array[t:b,l:r])
+    def resize(self, size, resample=None, box=None, reducing_gap=None):
+        mode = _modes_of_torch.get(resample) if box is None and self.mode in ('L', 'RGB') else None
+        if mode is None: return _own(type(self), super().resize(size, resample, box, reducing_gap))
+        return self._of(_resized(self.pixels(), tuple(size), mode))
     def transpose(self, method):
-        full = self.full_size[::-1] if Image.Image.transpose(Image.new('1', (2,1)), method).size==(1,2) else self.full_size
-        return _own(type(self), super().transpose(method), full)
+        full = self.full_size[::-1] if method in _swapping else self.full_size
+        if self._array is None: return _own(type(self), super().transpose(method), full)
+        return self._of(_flips[method](self._array), full)
     def to_thumb(self, h:int, w:int|None=None):
         "A copy that fits into `h` by `w` pixels, not enlarged; `w` is `h` when not given"
         im = self.copy()
@@ -239,11 +288,11 @@ class ImageLoader(Transform):
         if self.cache is None or not isinstance(x, (str, Path)): return _create(self.cls, x, self.side)
         key = self.key(x)
         kept = self.cache.get(key)
-        if kept is not None: return _own(self.cls, Image.fromarray(kept), self._full.get(key) or image_size(x))
+        if kept is not None: return self.cls._of(kept, self._full.get(key) or image_size(x))
         im = _create(self.cls, x, self.side)
-        self._full[key] = im.full_size
-        self.cache.put(key, np.array(im))
-        return im
+        kept,self._full[key] = im.pixels(),im.full_size
+        self.cache.put(key, kept)
+        return self.cls._of(kept, im.full_size)
 
     def key(self, path:str|Path) -> tuple:
         "What the cache knows a file by: it changes when the file or this step does"
@@ -261,7 +310,7 @@ def verify_image(fn:str|Path) -> bool: # Can it be opened and decoded?
     except UsageError: return False
     return True
 
-# %% ../../nbs/vision/00_image.ipynb #6a3d85b1
+# %% ../../nbs/vision/00_image.ipynb #c67489b8
 def _n_threads(max_workers): return min(16, os.cpu_count() or 1) if max_workers is None else max_workers
 
 def _each(f, items, max_workers):
@@ -280,7 +329,7 @@ def verify_images(
     fns = L(fns)
     return fns[[not o for o in _each(verify_image, fns, max_workers)]] if fns else fns
 
-# %% ../../nbs/vision/00_image.ipynb #adfb2690
+# %% ../../nbs/vision/00_image.ipynb #9dc04919
 _modes = {1: PILImageBW, 3: PILImage}
 
 def _save(im, target, img_format):
@@ -307,7 +356,7 @@ def resize_image(
     if resume and target.exists(): return target
     w,h = image_size(Path(src)/file)
     side = None if max_size is None or max(w, h)<=max_size else max(1, round(min(w, h)*max_size/max(w, h)))
-    with _opened(Path(src)/file) as im: small,_ = _decode(im, side, _modes[n_channels]._convert, resample)
+    with _opened(Path(src)/file) as im: small = _decode(im, side, _modes[n_channels], resample)
     _save(small, target, img_format)
     return target
 

@@ -27,6 +27,13 @@ from ..core.part import part
 from ..data.transform import RandTransform, Transform
 from .image import PILImage, PILMask, TensorBBox, TensorImage, TensorMask, TensorPoint
 
+# %% ../../nbs/vision/01_transform.ipynb #0346f3b3
+def _in_pixels(box, size):
+    "`box` (left, top, right, bottom, as fractions) in whole pixels of a picture of `size` (width, height), at least one wide and high"
+    l,t,r,b = (round(f*n) for f,n in zip(box, (*size, *size)))
+    l,t = min(l, size[0]-1), min(t, size[1]-1)
+    return l, t, max(l+1, r), max(t+1, b)
+
 # %% ../../nbs/vision/01_transform.ipynb #10e9b7dc
 @dataclass
 class Placement:
@@ -40,11 +47,9 @@ class Placement:
     def image(self, x:Image.Image, resample:int) -> Image.Image:
         "`x`, cropped, resized and padded"
         left,top,w,h = self.place or (0, 0, self.size[1], self.size[0])
-        box = tuple(min(f*n, n) for f,n in zip(self.box, x.size*2))
-        whole = tuple(round(o) for o in box)
-        if (whole[2]-whole[0], whole[3]-whole[1])!=(w, h) or max(abs(o-r) for o,r in zip(box, whole))>1e-6:
-            x = x.resize((w,h), resample, box=box)
-        elif whole!=(0, 0, *x.size): x = x.crop(whole)
+        box = _in_pixels(self.box, x.size)
+        if box!=(0, 0, *x.size): x = x.crop(box)
+        if x.size!=(w,h): x = x.resize((w,h), resample)
         return x if x.size==self.size[::-1] else _padded(x, self.size, left, top, self.pad_mode)
 
     def points(self, x:Tensor) -> Tensor:
@@ -53,17 +58,17 @@ class Placement:
         start,end = x.new_tensor(self.box[:2]), x.new_tensor(self.box[2:])
         return (x/x.new_tensor(self.full) - start) / (end-start) * x.new_tensor((w,h)) + x.new_tensor((left,top))
 
-# %% ../../nbs/vision/01_transform.ipynb #0346f3b3
+# %% ../../nbs/vision/01_transform.ipynb #be52da76
 _fills = dict(zeros='constant', border='edge', reflection='reflect')
 
 def _padded(x, size, left, top, pad_mode):
     "`x` at (`left`, `top`) in a picture of `size`"
-    a = np.asarray(x)
+    a = x.pixels() if isinstance(x, PILImage) else np.asarray(x)
     around = [(top, size[0]-top-a.shape[0]), (left, size[1]-left-a.shape[1])] + [(0,0)]*(a.ndim-2)
     padded = Image.fromarray(np.pad(a, around, mode=_fills[pad_mode]))
     return type(x).create(padded) if isinstance(x, PILImage) else padded
 
-# %% ../../nbs/vision/01_transform.ipynb #be52da76
+# %% ../../nbs/vision/01_transform.ipynb #1dccf375
 def _picture(xs):
     "The slot that sets the geometry of a sample: a picture, else a mask"
     pictures = [x for x in xs if isinstance(x, Image.Image)]
@@ -89,7 +94,10 @@ class PlaceItem(RandTransform):
 
     def draw(self, xs, gen, training):
         im = _picture(xs)
-        return None if im is None else Placement(full=_full_size(im), **self.placement(im.size, gen, training))
+        if im is None: return None
+        p = Placement(full=_full_size(im), **self.placement(im.size, gen, training))
+        p.box = tuple(o/n for o,n in zip(_in_pixels(p.box, im.size), (*im.size, *im.size)))
+        return p
 
     @singledispatchmethod
     def encodes(self, x, _params): return x
@@ -110,7 +118,7 @@ class PadMode:
     "What fills the empty part of a picture: black, the last pixel, or the picture mirrored"
     Zeros,Border,Reflection = 'zeros','border','reflection'
 
-# %% ../../nbs/vision/01_transform.ipynb #1dccf375
+# %% ../../nbs/vision/01_transform.ipynb #fb628fe6
 def _height_width(size):
     "(height, width) of an int or a pair"
     pair = [size, size] if isinstance(size, int) else list(size)
@@ -189,7 +197,7 @@ class RandomResizedCrop(PlaceItem):
         shape = min(max(size[0]/size[1], self.ratio[0]), self.ratio[1])
         return dict(size=out, box=_box_of(size, (1., shape), (.5,.5)))
 
-# %% ../../nbs/vision/01_transform.ipynb #fb628fe6
+# %% ../../nbs/vision/01_transform.ipynb #222df740
 def _cut(size, want, pos, pad_mode):
     "The placement of `want` (height, width) pixels of a picture of `size` (width, height) at `pos`, padded where it is smaller"
     box,place = [0.]*4,[0]*4
@@ -221,7 +229,7 @@ class RandomCrop(PlaceItem):
     ): self.size = _height_width(size)
     def placement(self, size, gen, training): return _cut(size, self.size, _two(gen, training), 'zeros')
 
-# %% ../../nbs/vision/01_transform.ipynb #222df740
+# %% ../../nbs/vision/01_transform.ipynb #aa2c574b
 _T = Image.Transpose
 _turns = [None, _T.FLIP_LEFT_RIGHT, _T.ROTATE_180, _T.FLIP_TOP_BOTTOM, _T.TRANSPOSE, _T.ROTATE_90, _T.TRANSVERSE, _T.ROTATE_270]
 
@@ -275,7 +283,7 @@ class ToTensor(Transform):
     "A picture as bytes (channel, height, width), a mask as whole numbers (height, width)"
     def encodes(self, x:Image.Image):
         if isinstance(x, PILMask): return TensorMask(torch.from_numpy(np.array(x, dtype=np.int64)))
-        a = torch.from_numpy(np.array(x))
+        a = torch.from_numpy(np.array(x.pixels() if isinstance(x, PILImage) else x)) # a copy: a cache may hold the pixels
         return TensorImage(a[None] if a.ndim==2 else a.permute(2, 0, 1))
 
 # %% ../../nbs/vision/01_transform.ipynb #71604b80
