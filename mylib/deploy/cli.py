@@ -8,20 +8,20 @@ Docs: https://mylib-team.github.io/mylib/deploy/cli.html.md"""
 __all__ = ['folder_loaders', 'digits_loaders', 'parser', 'train', 'predict', 'main']
 
 # %% ../../nbs/deploy/03_cli.ipynb #436eaf88
-import argparse, json, os, sys, time
+import argparse, json, os, shutil, sys, time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from ..core.core import UsageError, set_seed
+from ..core.core import UsageError, set_seed, whole_file
 from ..core.samples import digits_folder
 from ..train.metrics import accuracy
 from ..nn.blocks import small_resnet
 from ..data.loaders import DataLoaders
 from ..callback.log import CSVLogger
 from ..learner.learner import Learner
-from ..learner.lr_find import SuggestedLRs, minimum
+from ..learner.lr_find import LRFinder, SuggestedLRs, minimum
 from ..vision.augment import aug_transforms
 from ..vision.data import ImageDataLoaders
 from ..vision.image import PILImageBW, verify_image
@@ -86,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
     t.add_argument('--no-pretrained', dest='pretrained', action='store_false', help='start from random weights')
     t.add_argument('--seed', type=int, default=42, help='of split, order and augmentation (default: %(default)s)')
     t.add_argument('--out', help='folder for model.mylib, metrics.csv and report.html (default: runs/NAME, which is never overwritten)')
+    t.add_argument('--resume', action='store_true', help='go on with the training in the folder of --out, with the settings that it began with')
     q = sub.add_parser('predict', help='say what is on pictures')
     q.add_argument('model', help='a model.mylib')
     q.add_argument('files', nargs='+', help='pictures')
@@ -110,20 +111,65 @@ def _out_folder(args):
     "Where the results go; what is there is only overwritten where the user named the folder"
     return Path(args.out) if args.out else _free_folder(Path('runs')/(Path(args.path).resolve().name if args.path else 'digits'))
 
-def _make_folder(out):
-    "The folder, without the table of an earlier run"
+def _make_folder(out, resume=False):
+    "The folder; without the table of an earlier run, unless there is a checkpoint of it to go on from"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out/'metrics.csv').unlink(missing_ok=True)
+        if not (resume and (out/'checkpoint'/'last.ckpt').exists()): (out/'metrics.csv').unlink(missing_ok=True)
     except OSError as e: raise UsageError(f"The folder {out} cannot be written to: {e}. Choose another one with --out.") from e
 
 # %% ../../nbs/deploy/03_cli.ipynb #0bb45281
+_kept = 'path', 'arch', 'epochs', 'size', 'bs', 'lr', 'weights', 'pretrained', 'seed'
+
+def _remember(out, args, **found):
+    "Write the settings, and what was found, to the folder `out`"
+    settings = {n: getattr(args, n) for n in _kept}
+    for n in 'path','weights':
+        if settings[n]: settings[n] = str(Path(settings[n]).absolute())
+    with whole_file(out/'settings.json', 'w') as f: json.dump({**settings, **found}, f, indent=1)
+
+def _recall(out):
+    "What `_remember` wrote to the folder `out`"
+    if out is None: raise UsageError("--resume needs the folder of the training to go on with. Name it with --out, such as --out runs/digits.")
+    file = Path(out)/'settings.json'
+    try: found = json.loads(file.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as e: raise UsageError(f"There is no training to go on with in {out}: {file} cannot be read ({e}). Check --out, or begin one without --resume.") from e
+    return found
+
+# %% ../../nbs/deploy/03_cli.ipynb #1e28e2d4
+def _resumed(args):
+    "`args` with the settings of the training in its folder, and what that one found"
+    found,default = _recall(args.out),parser().parse_args(['train'])
+    for n in _kept:
+        now = getattr(args, n)
+        if n in ('path', 'weights') and now: now = str(Path(now).absolute())
+        if now not in (getattr(default, n), found[n]):
+            raise UsageError(f"{'The folder of pictures' if n=='path' else '--'+n} is {now} now, but was {found[n]} when the training in {args.out} began. "
+                             "Leave it out to go on, or begin another training without --resume.")
+    return argparse.Namespace(**{**vars(args), **{n: found[n] for n in _kept}}),found
+
+# %% ../../nbs/deploy/03_cli.ipynb #bf445399
+def _finder(learn, out, args, found):
+    "The curve of losses over rates, found now or in an earlier start"
+    if 'losses' not in found:
+        finder = learn.find_rates()
+        _remember(out, args, rates=finder.lrs, losses=finder.losses)
+        return finder
+    finder = LRFinder()
+    finder.lrs,finder.losses = found['rates'],found['losses']
+    return finder
+
+# %% ../../nbs/deploy/03_cli.ipynb #689ed75f
 def _fit(learn, args, lr):
     "Train: from scratch in one cycle, or the head first and then all"
     log = CSVLogger('metrics.csv', append=True)
     epochs = args.epochs or (30 if args.path is None else 5)
-    if args.path is None or not (args.pretrained or args.weights): learn.fit_one_cycle(epochs, lr, cbs=log)
-    else: learn.fine_tune(epochs, lr, cbs=log)
+    how = dict(cbs=log, checkpoint='checkpoint', resume=args.resume)
+    try:
+        if args.path is None or not (args.pretrained or args.weights): learn.fit_one_cycle(epochs, lr, **how)
+        else: learn.fine_tune(epochs, lr, **how)
+    except KeyboardInterrupt as e:
+        raise KeyboardInterrupt(f"{str(e).split('. ')[0]}. Go on with: mylib train --resume --out {learn.path}") from None
 
 def _facts(args, learn, lr):
     "What the report says about how the model was made"
@@ -136,13 +182,18 @@ def train(
     args:argparse.Namespace, # As `parser` makes it
 ) -> Path: # The folder of the results
     "Train on a folder or on the digits; leave model.mylib, metrics.csv and report.html"
-    began = time.perf_counter()
+    began,found = time.perf_counter(),{}
+    if args.resume: args,found = _resumed(args)
     out = _out_folder(args)
+    if found.get('complete'):
+        print(f"The training in {out} is complete.")
+        return out
     set_seed(args.seed)
     learn = _make_learner(args, out)
-    _make_folder(out)
+    _make_folder(out, args.resume)
     print(f"{len(learn.dls.train_ds)} training and {len(learn.dls.valid_ds)} validation pictures of {learn.dls.c} classes, on {learn.device}")
-    finder = learn.find_rates()
+    if not found: _remember(out, args)
+    finder = _finder(learn, out, args, found)
     suggested = SuggestedLRs(finder, (minimum,))
     lr = args.lr or suggested.minimum
     print(f"Learning rate {lr:.2e}{'' if args.lr else ', found'}")
@@ -151,11 +202,13 @@ def train(
     model = learn.export('model.mylib')
     report = write_report(out/'report.html', learn, title=f"{Path(args.path).resolve().name if args.path else 'Handwritten digits'}: {learn.dls.c} classes",
                           finder=finder, suggested=suggested, facts=_facts(args, learn, lr))
+    _remember(out, args, complete=True)
+    shutil.rmtree(out/'checkpoint')
     print(f"\naccuracy {learn.history[-1]['accuracy']:.4f} on {len(learn.dls.valid_ds)} validation pictures, {time.perf_counter()-began:.0f} s in all")
     print(f"model   {model}\nmetrics {out/'metrics.csv'}\nreport  {report}")
     return out
 
-# %% ../../nbs/deploy/03_cli.ipynb #1e28e2d4
+# %% ../../nbs/deploy/03_cli.ipynb #6a988179
 def _line(learn, file, pred, idx, as_json):
     "What to print for one file"
     target,label = learn.dls.blocks[-1],learn.dls.decode_target(idx)
