@@ -1,15 +1,24 @@
-"Looking changes nothing: weights, buffers, modes, gradients, optimizer, random streams and the loader's epoch are the same to the bit"
+"Looking changes nothing: weights, buffers, modes, gradients, optimizer, random streams, the next batches, what callbacks remember and files are the same to the bit"
 import random
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from mylib.callback.checkpoint import Checkpoint
+from mylib.callback.ema import EMA
+from mylib.callback.keep import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback
+from mylib.callback.log import CSVLogger
+from mylib.callback.mixup import MixUp
 from mylib.core.testing import synth_images
+from mylib.data.loaders import DataLoaders
 from mylib.deploy.report import write_report
 from mylib.interpret.classification import ClassificationInterpretation
 from mylib.interpret.interpretation import Interpretation
+from mylib.learner.learner import Learner
+from mylib.nn.blocks import small_resnet
 from mylib.vision.augment import aug_transforms
 from mylib.vision.data import ImageDataLoaders
 from mylib.vision.learner import vision_learner
@@ -30,7 +39,8 @@ def learn(tmp_path_factory):
     path = synth_images(tmp_path_factory.mktemp('data')/'shapes', n_per_class=12)
     torch.manual_seed(0)
     dls = ImageDataLoaders.from_folder(path, valid_pct=0.25, seed=1, bs=6, item_tfms=[Resize(40), shuffling], batch_tfms=aug_transforms(size=32), device='cpu')
-    learn = vision_learner(dls, 'resnet10t', pretrained=False, lin_ftrs=[8])
+    cbs = [EMA(0.9), MixUp(), SaveModelCallback(every_epoch=True), EarlyStoppingCallback(patience=9), ReduceLROnPlateau(patience=9), CSVLogger(append=True), Checkpoint()]
+    learn = vision_learner(dls, 'resnet10t', pretrained=False, lin_ftrs=[8], cbs=cbs)
     learn.bar,learn.path = False,path.parent
     learn.fit(1)
     next(m for m in learn.model.modules() if isinstance(m, nn.BatchNorm2d)).eval()
@@ -48,12 +58,17 @@ def bits(x):
     return x
 
 
+written = 'model.mylib', 'one.pth', 'report.html' # by `export`, `save` and the report
+
+
 def fingerprint(learn):
     model,opt = learn.model,learn.opt
     return dict(state=bits(model.state_dict()), same_tensors=[id(p) for p in model.parameters()], modes=[m.training for m in model.modules()],
                 learns=[p.requires_grad for p in model.parameters()], grads=bits([p.grad for p in model.parameters()]), same_opt=id(opt), opt=bits(opt.state_dict()),
                 python=random.getstate(), numpy=bits(np.random.get_state()), torch=bits(torch.get_rng_state()), grad_mode=torch.is_grad_enabled(),
-                epochs=[dl.epoch for dl in learn.dls], seeds=[dl.seed for dl in learn.dls], history=list(learn.history), same_recorder=id(learn.recorder),
+                epochs=[dl.epoch for dl in learn.dls], orders=[dl.order(dl.epoch) for dl in learn.dls], batches=[bits(list(islice(dl.batches(), 2))) for dl in learn.dls],
+                callbacks=[bits(o.state_dict()) for o in (learn.recorder, *learn.cbs) if hasattr(o, 'state_dict') and not isinstance(o, EMA)],
+                files={str(o): o.stat().st_mtime_ns for o in learn.path.rglob('*') if o.is_file() and o.name not in written}, seeds=[dl.seed for dl in learn.dls], history=list(learn.history), same_recorder=id(learn.recorder),
                 hooks=sum(len(m._forward_hooks)+len(m._forward_pre_hooks) for m in model.modules()), threads=torch.get_num_threads())
 
 
@@ -128,3 +143,23 @@ def test_a_fit_goes_on_as_if_nobody_had_looked(tmp_path, capsys):
         return bits(learn.model.state_dict())
 
     assert trained(['show_batch', 'lr_find', 'validate', 'get_preds', 'show_results', 'interpretation', 'export', 'report'])==trained([])
+
+
+def test_nothing_changes_with_loaders_of_pytorch(capsys):
+    "Their order and their workers' seeds come from PyTorch's global stream"
+    torch.manual_seed(0)
+    samples = list(zip(torch.randn(40, 3, 8, 8), torch.arange(40)%2))
+    train,valid = torch.utils.data.DataLoader(samples, 8, shuffle=True), torch.utils.data.DataLoader(samples, 8, shuffle=True)
+    learn = Learner(DataLoaders(train, valid), nn.Sequential(small_resnet(n_in=3, n_out=4), nn.Dropout(), nn.Linear(4, 2)), loss_func=nn.CrossEntropyLoss(), metrics=[])
+    learn.bar = False
+    learn.fit(1)
+
+    def print_of(learn):
+        return dict(state=bits(learn.model.state_dict()), opt=bits(learn.opt.state_dict()), grads=bits([p.grad for p in learn.model.parameters()]),
+                    modes=[m.training for m in learn.model.modules()], python=random.getstate(), numpy=bits(np.random.get_state()), torch=bits(torch.get_rng_state()))
+
+    for look in (lambda: learn.lr_find(num_it=12), learn.validate, lambda: learn.validate(0), learn.get_preds, learn.summary):
+        before = print_of(learn)
+        look()
+        after = print_of(learn)
+        assert [k for k in before if before[k]!=after[k]]==[]

@@ -27,8 +27,8 @@ from ..train.metrics import accuracy_multi, error_rate, rmse
 class TransformBlock:
     "What the library knows of one slot; this one knows only its steps"
     metrics = () # What to watch when the slot is a target
-    activation = identity # From a model's output to a prediction, when the loss has none of its own
-    decoder = identity # From a prediction to what `decode` of the steps takes, when the loss has none of its own
+    activation = staticmethod(identity) # From a model's output to a prediction, when the loss has none of its own
+    decoder = staticmethod(identity) # From a prediction to what `decode` of the steps takes, when the loss has none of its own
     n_out = None # How many outputs a model for this target needs; `None`: not known
     check_all = False # Are the steps cheap enough to try on every item beforehand?
 
@@ -125,7 +125,7 @@ class Categorize(Transform):
 @part('data.CategoryBlock')
 class CategoryBlock(TransformBlock):
     "A target that is one of several categories; batches hold their numbers, (b,) int64"
-    metrics,activation,decoder,check_all = (error_rate,),softmax,argmax,True
+    metrics,activation,decoder,check_all = (error_rate,),staticmethod(softmax),staticmethod(argmax),True
     def __init__(self,
         vocab:Sequence|None=None, # The categories; `None`: those of the training items
         sort:bool=True, # Sort them?
@@ -200,7 +200,7 @@ class _OneHotOfVocab(OneHotEncode):
 @part('data.MultiCategoryBlock')
 class MultiCategoryBlock(TransformBlock):
     "A target of several labels, or none; batches hold a 0 or 1 a label, (b, n) float"
-    metrics,activation,decoder,check_all = (accuracy_multi,),sigmoid,threshold,True
+    metrics,activation,decoder,check_all = (accuracy_multi,),staticmethod(sigmoid),staticmethod(threshold),True
     def __init__(self,
         encoded:bool=False, # Are the targets rows of zeros and ones already? Then `vocab` must be given
         vocab:Sequence|None=None, # The labels; `None`: those of the training items
