@@ -35,9 +35,9 @@ kind,out,photos,cache,threads = sys.argv[1:6]
 torch.set_num_threads(int(os.environ.get('N_TORCH', 1)))
 random.seed(0); np.random.seed(0); torch.manual_seed(0)
 
-def shuffling(xs):
+def shaking(x):
     "A user's step that draws from the global streams"
-    return (xs[0]+random.random()*np.random.rand()*torch.rand(1), *xs[1:])
+    return x.rotate(90*random.random()*np.random.rand()*torch.rand(1).item()) if hasattr(x, 'rotate') else x
 
 def loaders(**kwargs):
     return ImageDataLoaders.from_folder(photos, valid_pct=0.25, seed=1, bs=4, item_tfms=[RandomResizedCrop(32), FlipItem()], device='cpu',
@@ -64,7 +64,7 @@ def flat_cos(how):
     return learn, lambda: learn.fit_flat_cos(4, 0.01, **how)
 
 def sgdr(how):
-    dls = ImageDataLoaders.from_folder(photos, valid_pct=0.25, seed=1, bs=4, item_tfms=[RandomResizedCrop(32), shuffling], device='cpu')
+    dls = ImageDataLoaders.from_folder(photos, valid_pct=0.25, seed=1, bs=4, item_tfms=[RandomResizedCrop(32), shaking], device='cpu')
     learn = Learner(dls, net(), cbs=[EMA(0.99)])
     return learn, lambda: learn.fit_sgdr(2, 1, 0.01, **how)
 

@@ -8,7 +8,7 @@ Docs: https://mylib-team.github.io/mylib/callback/checkpoint.html.md"""
 __all__ = ['identity', 'Checkpoint']
 
 # %% ../../nbs/callback/11_checkpoint.ipynb #1765a6fb
-import hashlib, inspect, os, re, time, warnings
+import hashlib, inspect, os, re, time
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fastcore.basics import patch
 
-from ..core.core import UsageError, whole_file
+from ..core.core import CannotWrite, UsageError, warn, whole_file
 from ..data.transform import step_name
 from .run import Callback, Cancel, Changer, Watcher
 from .schedule import ParamScheduler
@@ -182,6 +182,6 @@ def _go_on(self:Checkpoint, run):
 def _save(self:Checkpoint, run, epoch, batch):
     self._written,self._step = time.monotonic(),run.step
     try: _write(self._file, self._fits, run.state_dict(epoch, batch))
-    except (OSError, RuntimeError) as e:
-        there = "The one before it is still there" if self._file.exists() else "There is none yet"
-        warnings.warn(f"No checkpoint could be written to {self._file}: {str(e).splitlines()[0]}. {there}, and the fit goes on. Make room on the disk, or choose another folder.", stacklevel=2)
+    except CannotWrite as e:
+        there = "The checkpoint before it is still there" if self._file.exists() else "There is no checkpoint yet"
+        warn(f"{e} {there}, and the fit goes on.")

@@ -8,11 +8,9 @@ Docs: https://mylib-team.github.io/mylib/callback/precision.html.md"""
 __all__ = ['MixedPrecision']
 
 # %% ../../nbs/callback/04_precision.ipynb #45113093
-import warnings
-
 import torch
 
-from ..core.core import UsageError
+from ..core.core import UsageError, warn
 from .run import Changer
 
 # %% ../../nbs/callback/04_precision.ipynb #5cc8897a
@@ -70,7 +68,7 @@ class MixedPrecision(Changer):
 def _device(model): return next(model.parameters(), torch.empty(0)).device.type
 
 def _bf16_instead():
-    warnings.warn("A CPU trains in bfloat16 rather than float16: it has the same size and needs no scaling of the loss.", stacklevel=3)
+    warn("A CPU trains in bfloat16 rather than float16: it has the same size and needs no scaling of the loss.")
     return torch.bfloat16
 
 def _float(pred):

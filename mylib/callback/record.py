@@ -8,17 +8,20 @@ Docs: https://mylib-team.github.io/mylib/callback/record.html.md"""
 __all__ = ['Recorder']
 
 # %% ../../nbs/callback/01_record.ipynb #63046f32
-import math, time, warnings
+import math, time
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import torch
+from torch import Tensor
 
 from fastcore.basics import patch
 
-from ..core.core import UsageError
+from ..core.core import UsageError, warn
 from ..train.metrics import as_metric
 from ..train.optimizer import Hyper, has_hyper
+from ..data.loader import DataLoader
+from ..data.transform import as_slots
 from .run import Watcher
 
 # %% ../../nbs/callback/01_record.ipynb #05dddef0
@@ -76,13 +79,13 @@ def after_batch(self:Recorder, run):
 def after_train(self:Recorder, run):
     self.losses += self._mean.numbers()
     train_loss = self._mean.value
-    if not (math.isfinite(train_loss) or self._said_nan): self._said_nan = _warn_nan(self.losses, run)
+    if not (math.isfinite(train_loss) or self._said_nan): self._said_nan = _warn_nan(self.losses, len(self.losses)-len(self._mean.losses), run)
     self._row = dict(epoch=run.epoch, train_loss=train_loss)
 
 @patch
 def after_valid(self:Recorder, _run):
     self.last = dict(valid_loss=self._valid.value, **{m.name: m.value for m in self.metrics})
-    if not self._said_nan: self._said_nan = _warn_nan_results(self.last)
+    if not self._said_nan: self._said_nan = _warn_nan_results(self.last, self.metrics)
     if getattr(self, '_row', None) is not None: self._close(self.last)
 
 @patch
@@ -117,19 +120,30 @@ def _update(metric, run):
         raise UsageError(f"The metric `{metric.name}` fails on a prediction of shape {shapes[0]} and targets {shapes[1:]}: {type(e).__name__}: {e}. "
                          "Choose a metric that fits the target.") from e
 
-def _warn_nan(losses, run):
-    "Say where `losses`, of all steps so far, became NaN or infinite, and what the likely cause is"
+def _bad_item(run, k):
+    "Which sample of batch `k` of the epoch just over holds NaN or infinity, where the loader can load it once more"
+    dl = run.dls.train
+    if not isinstance(dl, DataLoader) or dl.batch_size is None: return None
+    epoch = dl.epoch-1
+    for slot,x in enumerate(as_slots(next(dl.batches(epoch, start=k)))):
+        bad = (~x.isfinite()).reshape(len(x), -1).any(1).tolist() if isinstance(x, Tensor) else [False]
+        if any(bad): return f"Slot {slot} of {dl.name_of(dl.order(epoch)[k*dl.batch_size+bad.index(True)])} holds NaN or infinity: mend or remove that item."
+
+def _warn_nan(losses, n_before, run):
+    "Say at which of `losses`, those of all batches so far, they became NaN or infinite, and what the likely cause is"
     step = next(i for i,x in enumerate(losses) if not math.isfinite(x))
     before = losses[max(0, step-20):step]
-    if not before: why = "There was no step before it, so look for NaN in the inputs and the targets, and at the loss function."
-    elif before[-1]>2*min(before): why = f"It had risen from {min(before):.4g} to {before[-1]:.4g} just before: take a lower learning rate, such as a tenth."
-    else: why = f"It was {before[-1]:.4g} just before: look for NaN or infinity in the inputs and the targets, or take a lower learning rate."
-    warnings.warn(f"The loss is {losses[step]} at batch {step} of the fit, in epoch {run.epoch}. {why}", stacklevel=2)
+    why = _bad_item(run, step-n_before)
+    if why is None and not before: why = "There was no step before it, so look for NaN in the inputs and the targets, and at the loss function."
+    if why is None and before[-1]>4*min(before): why = f"It had risen from {min(before):.4g} to {before[-1]:.4g} just before: take a lower learning rate, such as a tenth."
+    if why is None: why = f"It was {before[-1]:.4g} just before: take a lower learning rate, and look for NaN or infinity in the inputs and the targets."
+    warn(f"The loss is {losses[step]} at batch {step} of the fit, in epoch {run.epoch}. {why}")
     return True
 
-def _warn_nan_results(results):
-    names = [n for n,v in results.items() if isinstance(v, float) and math.isnan(v)]
-    if names: warnings.warn(f"Over the validation set, {', '.join(names)} is NaN. A metric can be undefined there (a class without a sample), or predictions or targets hold NaN.", stacklevel=2)
+def _warn_nan_results(results, metrics):
+    quiet = [m.name for m in metrics if getattr(m, 'says_why', False)]
+    names = [n for n,v in results.items() if n not in quiet and isinstance(v, float) and math.isnan(v)]
+    if names: warn(f"Over the validation set, {', '.join(names)} is NaN. A metric can be undefined there (a class without a sample), or predictions or targets hold NaN.")
     return bool(names)
 
 # %% ../../nbs/callback/01_record.ipynb #b2e82eb4

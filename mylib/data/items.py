@@ -21,12 +21,14 @@ from ..core.part import part
 # %% ../../nbs/data/01_items.ipynb #6abcf9b5
 def _existing_folder(path):
     path = Path(path)
-    if path.is_dir(): return path
+    try:
+        if path.is_dir(): return path
+    except PermissionError as e: _stop(e)
     if path.exists(): raise UsageError(f"{path} is a file, but a folder of files is needed. Pass the folder that contains it.")
     siblings = [o.name for o in path.parent.iterdir()] if path.parent.is_dir() else []
     raise UsageError(f"There is no folder {path}.{near(path.name, siblings)} Check the path; `Path.cwd()` is {Path.cwd()}.")
 
-def _stop(error): raise error
+def _stop(error): raise UsageError(f"{error.filename} cannot be read: {error.strerror}. Give yourself the right to read it, or move it elsewhere.") from error
 
 # %% ../../nbs/data/01_items.ipynb #ab9220e1
 def get_files(

@@ -120,21 +120,25 @@ def _checkpoint(checkpoint, resume):
     if isinstance(checkpoint, Checkpoint) and resume: raise UsageError("A `Checkpoint` knows itself whether to go on. Pass Checkpoint(folder, resume=True).")
     return checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint, resume)
 
-def _no_room(e): return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(e)
+def _about_batch_size(e, bs):
+    "What to do about an error of PyTorch that another batch size mends; `None` for other errors"
+    told = str(e).split('\n')[0]
+    if isinstance(e, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in told:
+        return (f"The memory is not enough for a batch of {bs}: {told} Make the loaders with bs={max(1, (bs or 2)//2)}, or take smaller pictures or a smaller model; "
+                "`GradientAccumulation(2)` makes two batches one step.")
+    if 'Expected more than 1 value per channel' in told: return f"Batch normalization cannot learn from a batch of one sample: {told}. Make the loaders with bs=2 or more, and drop_last=True."
 
 @contextmanager
-def _enough_memory(dl):
-    "Advise on the batch size where the memory of the device does not hold a batch"
-    told = None
+def _fitting_batches(dl):
+    "Advise on the batch size where a batch is too large for the memory, or too small to learn from"
+    advice = None
     try: yield
-    except (RuntimeError, MemoryError) as e:
-        if not _no_room(e): raise
-        told = str(e).split('\n')[0]
-    if told is None: return
+    except (RuntimeError, MemoryError, ValueError) as e:
+        advice = _about_batch_size(e, getattr(dl, 'batch_size', None))
+        if advice is None: raise
+    if advice is None: return
     if torch.cuda.is_initialized(): torch.cuda.empty_cache()
-    bs = getattr(dl, 'batch_size', None) or 2
-    raise UsageError(f"The memory is not enough for a batch of {bs}: {told} Make the loaders with bs={max(1, bs//2)}, or take smaller pictures or a smaller model; "
-                     "`GradientAccumulation(2)` makes two batches one step.")
+    raise UsageError(advice)
 
 # %% ../../nbs/learner/09_learner.ipynb #6014e028
 @patch
@@ -149,7 +153,7 @@ def _fit(self:Learner, n_epoch, lr, wd, cbs, scheds=None, checkpoint=None):
     run = Run(self.model, self.dls, self.loss_func, self.opt, callbacks=callbacks, n_epoch=n_epoch, path=self.path)
     stopped = None
     try:
-        with _enough_memory(self.dls.train): run.fit()
+        with _fitting_batches(self.dls.train): run.fit()
     except KeyboardInterrupt: stopped = f"Stopped in epoch {run.epoch} at batch {run.batch} of {run.n_batches}. The model is as the last step left it; go on with any method."
     except BaseException: self.opt.zero_grad(); raise
     if stopped: self.opt.zero_grad(); raise KeyboardInterrupt(stopped)
@@ -311,7 +315,7 @@ def validate(self:Learner,
 ) -> list: # Loss, then the metrics
     "Loss and metrics over a whole set"
     recorder = Recorder(self.metrics)
-    with unchanged(self.model), _enough_memory(self.dls[ds_idx] if dl is None else dl):
+    with unchanged(self.model), _fitting_batches(self.dls[ds_idx] if dl is None else dl):
         Run(self.model, self.dls, self.loss_func, callbacks=[recorder, *self._extra(cbs)]).validate(self.in_order(ds_idx) if dl is None else dl)
     return list(recorder.last.values())
 
@@ -334,7 +338,7 @@ def get_preds(self:Learner,
     "Predictions for a whole set, in its order"
     activation,decoder = self.activation_and_decoder()
     dl = self.in_order(ds_idx) if dl is None else dl
-    with _enough_memory(dl):
+    with _fitting_batches(dl):
         res = gather(self.model, self.dls, dl, activation=act or activation, with_input=with_input,
                      loss_func=self.loss_func if with_loss else None, callbacks=self._extra())
     decoded = [decoder(res.preds)] if with_decoded else []

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..core.core import UsageError
+from ..core.core import UsageError, warn
 from ..core.part import part
 from .metrics import Metric
 
@@ -24,6 +24,7 @@ from .metrics import Metric
 class ScikitMetric(Metric):
     "A metric over all that was seen; subclasses `keep` what they need of a batch, and `compute` the value"
     module = 'sklearn.metrics' # Where the function is
+    says_why = True # Does it say why, when the value is NaN?
 
     def __init__(self,
         func:str, # Name of the function
@@ -60,7 +61,7 @@ class ScikitMetric(Metric):
         return value
 
     def _warn(self, reasons):
-        if reasons and not self._warned: warnings.warn(f"{self.name}: {reasons[0]}", stacklevel=3)
+        if reasons and not self._warned: warn(f"{self.name}: {reasons[0]}")
         self._warned = self._warned or bool(reasons)
 
 # %% ../../nbs/train/02_scikit.ipynb #3a368778
