@@ -8,7 +8,8 @@ Docs: https://mylib-team.github.io/mylib/core/archive.html.md"""
 __all__ = ['zip_table', 'unpack', 'untar_data']
 
 # %% ../../nbs/core/06_archive.ipynb #9dbfb31c
-import lzma, os, re, shutil, tarfile, urllib.parse, urllib.request, zipfile, zlib
+import bz2, gzip, lzma, os, re, shutil, tarfile, urllib.parse, urllib.request, zipfile
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from .core import UsageError
@@ -29,8 +30,11 @@ def zip_table(
     return int.from_bytes(tail[40:48], 'little') # of a zip above 4 GB
 
 # %% ../../nbs/core/06_archive.ipynb #16e487e2
+_most_depth = 100
+
 def _refuse(archive, name, why):
-    raise UsageError(f"{archive} was not unpacked: its member {name!r} {why}. Get the data from a source that you "
+    name = repr(name if len(name)<=100 else f'{name[:100]}...')
+    raise UsageError(f"{archive} was not unpacked: its member {name} {why}. Get the data from a source that you "
                      "trust, or look into the archive with another program.")
 
 def _parts(archive, name):
@@ -39,17 +43,12 @@ def _parts(archive, name):
     if '\\' in name or '\0' in name: _refuse(archive, name, 'has a character that is a separator on some systems')
     parts = tuple(o for o in PurePosixPath(name).parts if o!='.')
     if '..' in parts: _refuse(archive, name, "leads out of its folder by '..'")
+    if len(parts)>_most_depth: _refuse(archive, name, f"is in {len(parts)-1:,} folders, one in the other; {_most_depth} are the most")
+    if any(len(o.encode('utf-8', 'surrogatepass'))>255 for o in parts): _refuse(archive, name, 'has a name of more than 255 bytes, which file systems do not take')
     return parts
 
-def _tar_members(archive):
-    "Name, kind, size and an opened file for each member"
-    with tarfile.open(archive, 'r:*') as tar:
-        for m in tar:
-            kind = 'folder' if m.isdir() else 'file' if m.isreg() else 'link' if m.issym() or m.islnk() else 'device'
-            yield m.name, kind, m.size, lambda m=m: tar.extractfile(m)
-
 def _zip_members(archive):
-    "The same for a zip, where links and devices are marked in the Unix rights"
+    "Name, kind, size and an opened file for each member; in a zip, links and devices are marked in the Unix rights"
     kinds = {0: 'file', 0o10: 'file', 0o04: 'folder', 0o12: 'link'}
     with zipfile.ZipFile(archive) as z:
         for m in z.infolist():
@@ -57,6 +56,43 @@ def _zip_members(archive):
             yield m.filename, kind, m.file_size, lambda m=m: z.open(m)
 
 # %% ../../nbs/core/06_archive.ipynb #271803c5
+_most_header = 2**20
+_openers = {b'\x1f\x8b': gzip.open, b'BZh': bz2.open, b'\xfd7zXZ': lzma.open}
+
+class _Measured:
+    "A stream of which at most `left` bytes may be read; knows what was read `last`"
+    def __init__(self, f): self.f,self.left,self.last = f,_most_header,b''
+    def read(self, n):
+        self.left -= n
+        if n<0 or self.left<0: raise tarfile.ReadError('a header of it is longer than a megabyte')
+        self.last = self.f.read(n)
+        return self.last
+    def seek(self, *args): return self.f.seek(*args)
+    def tell(self): return self.f.tell()
+
+@contextmanager
+def _stream(archive):
+    "The bytes of a tar, compressed as its first bytes say"
+    with open(archive, 'rb') as f: begin = f.read(6)
+    opener = next((o for magic,o in _openers.items() if begin.startswith(magic)), open)
+    with opener(archive, 'rb') as f: yield _Measured(f)
+
+def _tar_members(archive, most):
+    "Name, kind, size and an opened file for each member of a tar, which has at most `most` bytes"
+    with _stream(archive) as stream, tarfile.open(fileobj=stream, mode='r:') as tar:
+        while (m := tar.next()) is not None:
+            tar.members.clear() # it would remember all
+            if m.size<0 or len(tar.pax_headers)>1000: raise tarfile.ReadError('a header of it makes no sense')
+            if stream.tell()>most: _refuse(archive, m.name, f'comes after {most:,} bytes; `max_ratio` allows no more of an archive of this size')
+            kind = 'folder' if m.isdir() else 'file' if m.isreg() else 'link' if m.issym() or m.islnk() else 'device'
+            stream.left = m.size+_most_header
+            yield m.name, kind, m.size, lambda m=m: tar.extractfile(m)
+            stream.left = _most_header
+        if stream.last!=bytes(512): raise tarfile.ReadError('it has no end')
+        while stream.f.read(2**16): # to the sum of what was compressed
+            if stream.tell()>tar.offset+_most_header: raise tarfile.ReadError('something follows its end')
+
+# %% ../../nbs/core/06_archive.ipynb #b7459495
 def _copy(source, dest, limit):
     "Write at most `limit` bytes of `source`, whatever the archive says of its size; the number written"
     n = 0
@@ -69,8 +105,9 @@ def _copy(source, dest, limit):
 
 class _Unpacker:
     "Writes members into `folder` while they are what they should be"
-    def __init__(self, archive, folder, max_bytes, max_files):
-        self.archive,self.folder,self.max_bytes,self.max_files = archive,folder,max_bytes,max_files
+    def __init__(self, archive, folder, max_bytes, max_files, most):
+        self.archive,self.folder,self.max_bytes,self.max_files = archive,folder,min(max_bytes, most),max_files
+        self.limit = 'max_bytes' if max_bytes<=most else 'max_ratio'
         self.files,self.folders,self.n_bytes,self.n_seen = set(),{()},0,0
 
     def add(self, name, kind, size, opened):
@@ -84,20 +121,21 @@ class _Unpacker:
         if kind=='file': self._write(name, parts, opened)
 
     def _too_large(self, name):
-        _refuse(self.archive, name, f"makes more than {self.max_bytes:,} bytes; `max_bytes` allows no more")
+        _refuse(self.archive, name, f"makes more than {self.max_bytes:,} bytes; `{self.limit}` allows no more")
+    def _same(self, name):
+        _refuse(self.archive, name, 'differs from another only by upper and lower case, which this system does not tell apart')
     def _make_folders(self, name, parts):
         for i in range(1, len(parts)+1):
             if parts[:i] in self.folders: continue
             if parts[:i] in self.files: _refuse(self.archive, name, 'is in a folder that is also a file')
-            self.folder.joinpath(*parts[:i]).mkdir()
+            try: self.folder.joinpath(*parts[:i]).mkdir()
+            except FileExistsError: self._same(name)
             self.folders.add(parts[:i])
 
     def _write(self, name, parts, opened):
         if parts in self.files or parts in self.folders: _refuse(self.archive, name, 'is there twice')
         try: self.n_bytes += _copy(opened(), self.folder.joinpath(*parts), self.max_bytes-self.n_bytes)
-        except FileExistsError:
-            _refuse(self.archive, name, 'differs from another only by upper and lower case, which this system does '
-                                        'not tell apart')
+        except FileExistsError: self._same(name)
         if self.n_bytes>self.max_bytes: self._too_large(name)
         self.files.add(parts)
 
@@ -108,25 +146,39 @@ def unpack(
     *,
     max_bytes:int=100*2**30, # Most that all files together may become
     max_files:int=5_000_000, # Most files and folders
+    max_ratio:float=200, # Most that they may become times the size of the archive; 128 MB are always allowed
     strip:bool=False, # If all is in one folder of any name, make that one `dest`?
 ) -> Path: # `dest`
     "Unpack regular files and folders, all or nothing; refuse anything else"
     archive,dest = Path(archive),Path(dest)
     if dest.exists(): raise UsageError(f"{dest} exists already. Remove it, or choose another folder.")
     if not archive.is_file(): raise UsageError(f"There is no archive {archive}. Check the path.")
-    with whole_folder(dest) as folder:
-        writer = _Unpacker(archive, folder, max_bytes, max_files)
-        try:
-            members = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive)
-            for o in members: writer.add(*o)
-        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError,
-                NotImplementedError) as e:
-            raise UsageError(f"{archive} is damaged, encrypted, or no zip or tar archive ({e}). Delete it and get "
-                             "it again.") from e
+    most = max(2**27, int(max_ratio*archive.stat().st_size))
+    with whole_folder(dest) as folder, _explained(archive, dest):
+        writer = _Unpacker(archive, folder, max_bytes, max_files, most)
+        for o in _members(archive, most): writer.add(*o)
         if strip: _strip(folder)
     return dest
 
-# %% ../../nbs/core/06_archive.ipynb #b7459495
+# %% ../../nbs/core/06_archive.ipynb #546ec57e
+def _members(archive, most):
+    with open(archive, 'rb') as f: is_zip = f.read(2)==b'PK'
+    return _zip_members(archive) if is_zip else _tar_members(archive, most)
+
+@contextmanager
+def _explained(archive, dest):
+    "What the system refuses, and whatever the readers of formats make of bytes that are none, as an error in words"
+    try: yield
+    except UsageError: raise
+    except OSError as e:
+        if e.errno is not None: raise UsageError(f"{archive} was not unpacked to {dest}: {e.strerror}. Make room, or choose another folder.") from e
+        raise _damaged(archive, e) from e
+    except Exception as e: raise _damaged(archive, e) from e
+
+def _damaged(archive, e):
+    return UsageError(f"{archive} is damaged, encrypted, or no zip or tar archive ({str(e)[:200] or type(e).__name__}). Delete it and get it again.")
+
+# %% ../../nbs/core/06_archive.ipynb #cbf6131b
 def _strip(folder):
     "Lift what is in the only folder of `folder` into it"
     top = list(folder.iterdir())
@@ -135,7 +187,7 @@ def _strip(folder):
     for o in list(inner.iterdir()): o.rename(folder/o.name)
     inner.rmdir()
 
-# %% ../../nbs/core/06_archive.ipynb #546ec57e
+# %% ../../nbs/core/06_archive.ipynb #6e67eba8
 def _stem(name):
     "The name of an archive without what says how it is packed"
     return re.sub(r'\.(tgz|tbz2|txz|zip|tar(\.(gz|bz2|xz))?)$', '', name, flags=re.I)
@@ -164,6 +216,7 @@ def untar_data(
     data = home()/'data' if data is None else Path(data)
     if url==URLs.DIGITS: return digits_folder(data/'digits')
     name = Path(urllib.parse.unquote(urllib.parse.urlparse(str(url)).path)).name
+    if _stem(name) in ('', '.', '..'): raise UsageError(f"{url} does not name an archive. Pass one of `URLs`, an address, or the path of an archive.")
     dest = data/_stem(name)
     if dest.is_dir() and not force_download: return dest
     packed = _fetched(url, home()/'data' if archive is None else Path(archive), name, force_download)

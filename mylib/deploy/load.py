@@ -8,7 +8,7 @@ Docs: https://mylib-team.github.io/mylib/deploy/load.html.md"""
 __all__ = ['read_bundle', 'load_learner']
 
 # %% ../../nbs/deploy/01_load.ipynb #510e9c80
-import hashlib, json, math, zipfile
+import hashlib, json, math, struct, zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ..data.block import TransformBlock
 from ..data.dataset import Datasets, Getter
 from ..data.loader import DataLoader
 from ..data.loaders import DataLoaders
-from ..learner.bundle import check_limits, format_version, most_json
+from ..learner.bundle import check_length, check_limits, format_version, most_json
 from ..learner.learner import Learner
 from .parts import build_part, model_names
 
@@ -40,6 +40,7 @@ def _opened(file):
             if zip_table(f)>_most_around: raise UsageError(f"{file} is a zip of many members, not an exported model. Pass a file that `learn.export` wrote.")
             with zipfile.ZipFile(f) as z:
                 _check_members(file, z.infolist(), f.seek(0, 2))
+                for o in z.infolist(): _check_local(f, o)
                 yield z
     except UsageError: raise
     except Exception as e: # whatever the readers of zip, JSON and safetensors make of bytes that are none
@@ -55,6 +56,12 @@ def _check_members(file, members, size):
     if not 0<around<=_most_around or min(o.header_offset for o in members)!=0:
         raise UsageError(f"{file} has {around:,} bytes beside its members, or some before them, which bundles never have. Get the file again, or do not trust it.")
 
+def _check_local(f, o):
+    "What stands before a member must say the same as the table at the end"
+    f.seek(o.header_offset)
+    flags,method,_,_,crc,*sizes = struct.unpack('<6x4H3L4x', f.read(30))
+    if (flags, method, crc)!=(0, 0, o.CRC) or any(n not in (o.file_size, 2**32-1) for n in sizes): raise zipfile.BadZipFile(f'the header of {o.filename} differs from the table')
+
 # %% ../../nbs/deploy/01_load.ipynb #5ab14e2c
 def _refuse_constant(text): raise ValueError(f'{text} is not JSON')
 
@@ -69,6 +76,7 @@ def _unique_keys(pairs):
 
 def _json(file, raw, what):
     "The dict that the bytes `raw` describe"
+    check_length(raw, f"{file}: {what}")
     try: d = json.loads(raw.decode('utf-8'), parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as e: raise UsageError(f"{file}: {what} cannot be read ({type(e).__name__}: {str(e)[:100]}). Export the model again.") from e
     check_limits(d, f"{file}: {what}")
@@ -117,8 +125,7 @@ def _shapes(file, z):
 def _start(file):
     "The description, and the weights without their numbers"
     with _opened(file) as z:
-        if z.getinfo('bundle.json').file_size>most_json: raise UsageError(f"{file}: the description is larger than {most_json>>20} MB. Do not trust the file.")
-        return _description(file, z.read('bundle.json')),_shapes(file, z)
+        with z.open('bundle.json') as f: return _description(file, f.read(most_json+1)),_shapes(file, z)
 
 def _weights(file, d):
     "The weights by name; each number is that which was written"
@@ -146,7 +153,7 @@ def _check_sizes(file, d, shapes):
     args = d['args'] if isinstance(d.get('args'), dict) else {}
     for o in _values({k: v for k,v in args.items() if k!='y_range'}): # which is no size
         if isinstance(o, dict) and 'part' in o: raise UsageError(f"{file}: its model is made with the part {str(o['part'])[:50]!r}, but plain data is all that models are made with. Do not trust the file.")
-        if isinstance(o, list) and len(o)>1000: raise UsageError(f"{file}: its model asks for {len(o):,} layers or sizes, but 1,000 are the most. Do not trust the file.")
+        if isinstance(o, list) and len(o)>200: raise UsageError(f"{file}: its model asks for {len(o):,} layers or sizes, but 200 are the most. Do not trust the file.")
         if isinstance(o, int) and abs(o)>4096 and o not in sizes: raise UsageError(f"{file}: its model asks for a size of {o}, which no weight has. Do not trust the file.")
 
 # %% ../../nbs/deploy/01_load.ipynb #fa961adf
@@ -259,17 +266,25 @@ def load_learner(
     "A learner from an exported file; nothing in it is run as code, and nothing is fetched"
     file,given = Path(fname),{**(parts or {}), **({} if model is None else {'model': model})}
     d,shapes = _start(file)
-    learn = _learner(file, d, given, torch.device('cpu') if cpu else default_device())
-    if 'given' not in d['model']:
-        planned = _planned(file, d, shapes)
-        if not given: _try(file, learn, planned)
-    model = build_part(d['model'], given)
-    _check_fit(file, model, shapes)
-    model.load_state_dict(_weights(file, d))
+    with _named(file):
+        learn = _learner(file, d, given, torch.device('cpu') if cpu else default_device())
+        if 'given' not in d['model']:
+            planned = _planned(file, d, shapes)
+            if not given: _try(file, learn, planned)
+        weights = _weights(file, d)
+        model = build_part(d['model'], given)
+        _check_fit(file, model, weights)
+        model.load_state_dict(weights)
     learn.model = model.eval()
     return learn
 
 # %% ../../nbs/deploy/01_load.ipynb #f42d6377
+@contextmanager
+def _named(file):
+    "A refusal says which file it is about"
+    try: yield
+    except UsageError as e: raise UsageError(str(e) if str(file) in str(e) else f'{file}: {e}') from e.__cause__
+
 def _learner(file, d, given, device):
     "A learner that has all but the model"
     dls = _empty_loaders(file, d, given, device)

@@ -62,12 +62,13 @@ def _made(d, given, depth):
     obj = find_part(d['part'])
     if len(d)==1: return obj
     args = build_part(d.get('args', d.get('partial')), given, depth+1)
-    if not isinstance(args, dict): raise UsageError(f"The arguments of {d['part']!r} in the file are {type(args).__name__}, but must be named.")
+    if not isinstance(args, dict): raise UsageError(f"The arguments of {d['part']!r} in the file are {type(args).__name__}, but must be named. Export the model again with this version of the library.")
     try:
         inspect.signature(obj).bind_partial(**args)
         return obj(**args) if 'args' in d else functools.partial(obj, **args)
-    except UsageError as e: raise UsageError(f"{d['part']!r}: {_brief(e)}") from e
-    except Exception as e: raise UsageError(f"{d['part']!r} cannot be made as the file says: {type(e).__name__}: {_brief(e)}. Export the model again with this version of the library.") from e
+    except Exception as e:
+        kind = '' if isinstance(e, UsageError) else f'{type(e).__name__}: '
+        raise UsageError(f"{d['part']!r} cannot be made as the file says: {kind}{_brief(e).rstrip('.')}. Export the model again with this version of the library.") from e
 
 # %% ../../nbs/deploy/00_parts.ipynb #2b783410
 def build_part(

@@ -1,0 +1,139 @@
+"""Do dangerous things in processes that are watched: time, memory, what they write, run, import and connect to
+
+`python watched.py` imports the library, does a harmless job of each kind, and then one job for each line of JSON that it reads: (name, arguments).
+Every job gets a process of its own (a fork, so it begins warm), and a line of JSON comes back.
+"""
+import json, os, resource, select, signal, subprocess, sys, time
+
+import pytest
+
+needs_linux = pytest.mark.skipif(sys.platform!='linux', reason='measures processes as Linux shows them')
+limit_s = 30 # a job that takes longer hangs
+
+
+class Watched:
+    "The process that does the jobs"
+    def __init__(self, home):
+        env = {**os.environ, 'OMP_NUM_THREADS': '1', 'MYLIB_HOME': str(home), 'HOME': str(home), 'PYTHONDONTWRITEBYTECODE': '1'}
+        self.process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True, cwd=home)
+
+    def __call__(self, job, *args):
+        self.process.stdin.write(json.dumps([job, args])+'\n')
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, 'the watched process died'
+        return json.loads(line)
+
+    def close(self):
+        self.process.stdin.close()
+        assert self.process.wait(60)==0
+
+
+def opens_for_writing(args):
+    path,mode,flags = args
+    return (isinstance(mode, str) and any(o in mode for o in 'wax+')) or bool((flags or 0)&(os.O_WRONLY|os.O_RDWR|os.O_CREAT|os.O_TRUNC|os.O_APPEND))
+
+
+dangerous = ('subprocess.', 'os.system', 'os.exec', 'os.fork', 'os.posix_spawn', 'os.spawn', 'os.remove', 'os.rename', 'os.link', 'os.symlink', 'os.truncate',
+             'os.chmod', 'os.mkdir', 'os.rmdir', 'os.putenv', 'socket.', 'urllib.', 'ftplib.', 'exec', 'import', 'pickle.', 'marshal.', 'ctypes.', 'shutil.', 'code.', 'webbrowser.')
+
+
+def watch(events):
+    "Note in `events` what the process does from now on, without end"
+    def _hook(event, args):
+        if event=='open' and opens_for_writing(args): events.append(f'open {args[0]} {args[1]}')
+        elif event.startswith(dangerous): events.append(f'{event} {str(args)[:100]}')
+    sys.addaudithook(_hook)
+
+
+def memory(name):
+    "Megabytes from /proc/self/status"
+    with open('/proc/self/status') as f: return next(int(o.split()[1])/1024 for o in f if o.startswith(name))
+
+
+def measured(f, args):
+    "What came of `f(*args)`, and what it took"
+    soft = int(memory('VmSize'))*2**20 + 8*2**30
+    resource.setrlimit(resource.RLIMIT_AS, (soft, soft)) # rather an error than a machine without memory
+    with open('/proc/self/clear_refs', 'w') as o: o.write('5') # the peak begins here
+    before,events = memory('VmRSS'),[]
+    watch(events)
+    t,cpu = time.perf_counter(),time.process_time()
+    try: res = dict(result=f(*args), error=None, message='')
+    except BaseException as e: res = dict(result=None, error=type(e).__name__, message=str(e))
+    t,cpu,events = time.perf_counter()-t,time.process_time()-cpu,list(events)
+    return {**res, 'wall': t, 'cpu': cpu, 'mb': memory('VmHWM')-before, 'events': events}
+
+
+def in_fork(f, args):
+    "`measured` in a fork of this process"
+    out,inn = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            with os.fdopen(inn, 'w') as o: json.dump(measured(f, args), o)
+        finally: os._exit(0)
+    os.close(inn)
+    text,end = b'',time.monotonic()+limit_s
+    while select.select([out], [], [], max(0, end-time.monotonic()))[0] and (more := os.read(out, 1<<16)): text += more
+    if not text: os.kill(pid, signal.SIGKILL)
+    os.close(out)
+    os.waitpid(pid, 0)
+    return json.loads(text or json.dumps(dict(result=None, error='Died', message=f'it was killed, at the latest after {limit_s} s', wall=limit_s, cpu=limit_s, mb=0, events=[])))
+
+
+def jobs():
+    "The jobs by name"
+    import numpy as np
+    from mylib.core.archive import unpack
+    from mylib.deploy.load import load_learner
+    from mylib.learner.learner import Learner
+    picture = np.arange(16*16*3, dtype=np.uint8).reshape(16, 16, 3)
+
+    def load(file):
+        assert isinstance(load_learner(file), Learner)
+        return 'loaded'
+
+    def predict(file): return str(load_learner(file).predict(picture)[0])
+
+    def cut(file, step):
+        "Load `file` cut at each `step`-th byte; the errors by kind"
+        with open(file, 'rb') as f: whole = f.read()
+        os.chdir(os.path.dirname(file))
+        kinds = {}
+        for n in range(0, len(whole), step):
+            with open('cut.mylib', 'wb') as f: f.write(whole[:n])
+            try: load_learner('cut.mylib'); kind = 'loaded'
+            except Exception as e: kind = type(e).__name__
+            kinds[kind] = kinds.get(kind, 0)+1
+        return kinds
+
+    def misbehave(folder):
+        "All that no job may do"
+        import importlib, pickle, socket
+        with open(f'{folder}/out', 'w') as f: f.write('x'*100)
+        sys.path.insert(0, folder)
+        with open(f'{folder}/evil_module.py', 'w') as f: f.write('x = 1')
+        importlib.import_module('evil_module')
+        exec('x = 1')
+        socket.socket().close()
+        os.system('true')
+        subprocess.run(['true'])
+        pickle.loads(pickle.dumps(OSError))
+        end = time.process_time()+0.3
+        while time.process_time()<end: pass
+        return len(bytearray(300*2**20))
+
+    def unpacked(file, dest, kwargs): return str(unpack(file, dest, **kwargs))
+    return dict(load=load, predict=predict, cut=cut, unpack=unpacked, misbehave=misbehave)
+
+
+if __name__=='__main__':
+    known = jobs()
+    for line in sys.stdin:
+        job,args = json.loads(line)
+        if job!='warm': res = in_fork(known[job], args)
+        else:
+            try: res = known[args[0]](*args[1:])
+            except ValueError as e: res = str(e)
+        print(json.dumps(res), flush=True)
