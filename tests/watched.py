@@ -110,11 +110,11 @@ def jobs():
 
     def misbehave(folder):
         "All that no job may do"
-        import importlib, pickle, socket
+        import pickle, socket
         with open(f'{folder}/out', 'w') as f: f.write('x'*100)
         sys.path.insert(0, folder)
         with open(f'{folder}/evil_module.py', 'w') as f: f.write('x = 1')
-        importlib.import_module('evil_module')
+        __import__('evil_module')
         exec('x = 1')
         socket.socket().close()
         os.system('true')

@@ -118,7 +118,7 @@ class _Unpacker:
             _refuse(self.archive, name, f"comes after {self.max_files:,} others; `max_files` allows no more")
         if size>self.max_bytes-self.n_bytes: self._too_large(name)
         self._make_folders(name, parts if kind=='folder' else parts[:-1])
-        if kind=='file': self._write(name, parts, opened)
+        if kind=='file': self._write(name, parts, size, opened)
 
     def _too_large(self, name):
         _refuse(self.archive, name, f"makes more than {self.max_bytes:,} bytes; `{self.limit}` allows no more")
@@ -132,11 +132,13 @@ class _Unpacker:
             except FileExistsError: self._same(name)
             self.folders.add(parts[:i])
 
-    def _write(self, name, parts, opened):
+    def _write(self, name, parts, size, opened):
         if parts in self.files or parts in self.folders: _refuse(self.archive, name, 'is there twice')
-        try: self.n_bytes += _copy(opened(), self.folder.joinpath(*parts), self.max_bytes-self.n_bytes)
+        try: n = _copy(opened(), self.folder.joinpath(*parts), self.max_bytes-self.n_bytes)
         except FileExistsError: self._same(name)
+        self.n_bytes += n
         if self.n_bytes>self.max_bytes: self._too_large(name)
+        if n!=size: _refuse(self.archive, name, f'has {n:,} bytes where the archive says {size:,}')
         self.files.add(parts)
 
 # %% ../../nbs/core/06_archive.ipynb #c9dc0988
@@ -157,6 +159,7 @@ def unpack(
     with whole_folder(dest) as folder, _explained(archive, dest):
         writer = _Unpacker(archive, folder, max_bytes, max_files, most)
         for o in _members(archive, most): writer.add(*o)
+        if not writer.files: raise UsageError(f"{archive} has no files. Delete it and get it again.")
         if strip: _strip(folder)
     return dest
 

@@ -8,7 +8,7 @@ Docs: https://mylib-team.github.io/mylib/core/download.html.md"""
 __all__ = ['home', 'whole_folder', 'URLs', 'download_url']
 
 # %% ../../nbs/core/04_download.ipynb #7d739f7f
-import contextlib, hashlib, http.client, os, shutil, time, urllib.error, urllib.parse, urllib.request, uuid
+import contextlib, errno, hashlib, http.client, os, shutil, socket, threading, time, urllib.error, urllib.parse, urllib.request, uuid
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -120,12 +120,19 @@ def _sha256(path):
 
 @contextmanager
 def _locked(path):
-    "Wait until no other process writes `path`"
+    "Wait until no other process writes `path`; an empty one is gone in the end"
     try: import fcntl
     except ImportError: fcntl = None
-    with open(path, 'ab') as f:
-        if fcntl: fcntl.flock(f, fcntl.LOCK_EX)
-        yield
+    f = open(path, 'ab')
+    while fcntl: # the process before us may have given the file its name, or removed it
+        fcntl.flock(f, fcntl.LOCK_EX)
+        if path.exists() and os.path.samestat(os.fstat(f.fileno()), path.stat()): break
+        f.close()
+        f = open(path, 'ab')
+    try: yield
+    finally:
+        if fcntl and path.exists() and not path.stat().st_size: path.unlink()
+        f.close()
 
 def _request(url, part, note):
     "Ask for what is missing of `part`"
@@ -139,16 +146,21 @@ def _request(url, part, note):
 def _version(headers):
     "What the server calls this version of the file; a weak ETag may stand for different bytes"
     tag = headers.get('ETag', '')
-    return tag if tag and not tag.startswith('W/') else headers.get('Last-Modified', '')
+    name = tag if tag and not tag.startswith('W/') else headers.get('Last-Modified', '')
+    return name if len(name)<200 and name.isascii() and name.isprintable() else ''
 
-def _plan(response, have):
+def _plan(response, have, max_bytes):
     "Where to write, and the size of the whole file (`None` if the server does not say)"
+    start,total = 0,response.headers.get('Content-Length')
     if response.status==206:
         span,_,total = response.headers.get('Content-Range', '').removeprefix('bytes ').partition('/')
-        if span.split('-')[0]==str(have): return have, int(total) if total.isdigit() else None
-        raise http.client.HTTPException(f"the server sent the part {span}, not from {have}")
-    length = response.headers.get('Content-Length')
-    return 0, int(length) if length else None
+        start = span.split('-')[0]
+        if start!=str(have) or not total.isdigit(): raise _Wrong(f"the server sent the part {span[:50]!r} of {total[:50]!r}, not from {have}")
+    elif response.status not in (200, None): raise http.client.HTTPException(f"the server answers {response.status}")
+    if total is not None and not total.strip().isdecimal(): raise http.client.HTTPException(f"the server says that it has {total[:50]!r} bytes")
+    total = None if total is None else int(total)
+    if (total or 0)>max_bytes: raise _TooLarge(total)
+    return int(start),total
 
 def _bar(name, start, total, show):
     if not show: return contextlib.nullcontext()
@@ -156,42 +168,115 @@ def _bar(name, start, total, show):
     return tqdm(desc=name, initial=start, total=total, unit='B', unit_scale=True, leave=False)
 
 # %% ../../nbs/core/04_download.ipynb #8a80776a
-def _fetch(url, part, note, timeout, show):
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    "Follows redirections that keep what the user asked for"
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        old,new = (urllib.parse.urlparse(o).scheme for o in (req.full_url, newurl))
+        if new not in ('http', 'https') or old=='https'!=new: raise urllib.error.HTTPError(newurl, code, f"it leads to {newurl[:200]!r}, which is not as safe as the address asked for", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+class _Watch:
+    "Opens addresses, and closes the connection when in three times `timeout` seconds less than `min_rate` bytes a second have come"
+    def __init__(self, timeout, min_rate): self.timeout,self.min_rate,self.n,self.sock,self.stopped,self.end = timeout,min_rate,0,None,None,threading.Event()
+
+    def __enter__(self):
+        threading.Thread(target=self._look, daemon=True).start()
+        return self
+    def __exit__(self, *_args): self.end.set()
+
+    def _look(self):
+        seconds,before = 3*self.timeout,0
+        while not self.end.wait(seconds):
+            if self.sock is not None and self.n-before<self.min_rate*seconds:
+                self.stopped = f"the server sent {self.n-before} bytes in {seconds:g} seconds"
+                with contextlib.suppress(OSError): self.sock.shutdown(socket.SHUT_RDWR)
+                return
+            before = self.n
+
+    def open(self, request):
+        "The answer to `request`"
+        opener = urllib.request.OpenerDirector()
+        for o in (urllib.request.ProxyHandler(), urllib.request.UnknownHandler(), urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor(),
+                  urllib.request.FileHandler(), _Redirects(), *self._handlers()): opener.add_handler(o)
+        try: return opener.open(request, timeout=self.timeout)
+        except (OSError, http.client.HTTPException) as e:
+            if self.stopped: raise TimeoutError(self.stopped) from e
+            raise
+
+    def _handlers(self):
+        "Those of http and https, whose sockets the watch knows"
+        watch = self
+        def _watched(base):
+            class Connection(base):
+                def connect(self): super().connect(); watch.sock = self.sock
+            return Connection
+        plain,safe = _watched(http.client.HTTPConnection),_watched(http.client.HTTPSConnection)
+        class Http(urllib.request.HTTPHandler):
+            def http_open(self, req): return self.do_open(plain, req)
+        class Https(urllib.request.HTTPSHandler):
+            def https_open(self, req): return self.do_open(safe, req)
+        return Http(),Https()
+
+def _check_encoding(url, headers):
+    "Bytes that were compressed on the way, unasked, are not the file"
+    how = headers.get('Content-Encoding', 'identity')
+    if how!='identity' and not urllib.parse.urlparse(url).path.endswith(('gz', 'Z', 'bz2', 'xz', 'zst')):
+        raise http.client.HTTPException(f"the server sends the file in the encoding {how[:50]!r}, which it was asked not to")
+
+# %% ../../nbs/core/04_download.ipynb #4fff5cf5
+class _Wrong(http.client.HTTPException): "What came so far is of no use"
+class _TooLarge(Exception): "More bytes than allowed"
+
+def _fetch(url, part, note, timeout, show, max_bytes, min_rate):
     "Add to `part` what is missing; an error when it is not complete then"
-    with urllib.request.urlopen(_request(url, part, note), timeout=timeout) as response:
-        start,total = _plan(response, part.stat().st_size)
+    with _Watch(timeout, min_rate) as watch, watch.open(_request(url, part, note)) as response:
+        start,total = _plan(response, part.stat().st_size, max_bytes)
+        _check_encoding(url, response.headers)
         note.write_text(_version(response.headers))
         with open(part, 'r+b') as f, _bar(part.stem, start, total, show) as bar:
             f.truncate(start)
             f.seek(start)
-            while block := response.read(1<<16):
+            while block := response.read1(1<<16):
                 f.write(block)
+                watch.n += len(block)
+                if start+watch.n>max_bytes: raise _TooLarge(start+watch.n)
                 if bar is not None: bar.update(len(block))
     size = part.stat().st_size
+    if watch.stopped: raise TimeoutError(watch.stopped)
     if total is not None and size!=total: raise http.client.HTTPException(f"{size} of {total} bytes came")
 
-# %% ../../nbs/core/04_download.ipynb #4fff5cf5
+# %% ../../nbs/core/04_download.ipynb #18a468d2
 def _advice(url, dest, reason):
     return UsageError(f"Could not download {url}: {reason}. Check the address and the network, or put the file at "
                       f"{dest} yourself; it is then used without network.")
 
-def _try(url, dest, part, note, timeout, show, retries):
+def _try(url, dest, part, note, retries, **how):
     "Attempts until `part` is complete"
     for i in range(retries+1):
-        try: return _fetch(url, part, note, timeout, show)
+        try: return _fetch(url, part, note, **how)
+        except _TooLarge as e:
+            _forget(part, note)
+            raise _advice(url, dest, f"it has {e} bytes or more, and `max_bytes` allows {how['max_bytes']:,}") from None
         except urllib.error.HTTPError as e:
-            if e.code==416: part.write_bytes(b''); note.unlink(missing_ok=True)
-            elif e.code<500 and e.code not in (408, 429):
-                raise _advice(url, dest, f"the server answers {e.code} {e.reason}") from e
-            reason = f"the server answers {e.code} {e.reason}"
-        except urllib.error.URLError as e: reason = getattr(e.reason, 'strerror', None) or e.reason
-        except (OSError, http.client.HTTPException) as e: reason = str(e) or type(e).__name__
+            reason = f"the server answers {e.code} {_words(e.reason)}"
+            e.close()
+            if e.code==416: _forget(part, note)
+            elif e.code<500 and e.code not in (408, 429): raise _advice(url, dest, reason) from e
+        except urllib.error.URLError as e: reason = _words(getattr(e.reason, 'strerror', None) or e.reason)
+        except (OSError, http.client.HTTPException, ValueError) as e:
+            if getattr(e, 'errno', None)==errno.ENOSPC: raise _advice(url, dest, e.strerror) from e
+            if isinstance(e, _Wrong): _forget(part, note)
+            reason = _words(e) or type(e).__name__
         if i<retries: time.sleep(min(2**i/2, 8))
     raise _advice(url, dest, reason)
 
+def _forget(part, note): os.truncate(part, 0); note.unlink(missing_ok=True)
+def _words(o): "What a server says, in one line of letters"; return ''.join(c if c.isprintable() else ' ' for c in str(o))[:200].strip()
+
 def _destination(url, dest):
     "The final path: by default in the data folder, under the name in the address"
-    name = Path(urllib.parse.unquote(urllib.parse.urlparse(url).path)).name or 'download'
+    name = Path(urllib.parse.unquote(urllib.parse.urlparse(url).path)).name
+    if name in ('', '.', '..') or not name.isprintable(): name = 'download'
     dest = home()/'data'/name if dest is None else Path(dest).expanduser().absolute()
     return dest/name if dest.is_dir() else dest
 
@@ -204,6 +289,8 @@ def download_url(
     sha256:str|None=None, # What the SHA-256 of the whole file must be, 64 hexadecimal digits
     show_progress:bool=True, # Show a line that is updated?
     retries:int=3, # Further attempts when a connection breaks
+    max_bytes:int=100*2**30, # Most that the file may have
+    min_rate:float=100, # Least bytes a second, on average over three times `timeout`
 ) -> Path: # The complete file
     "Fetch `url` unless the file is there already"
     if urllib.parse.urlparse(url).scheme not in ('http', 'https', 'file'):
@@ -216,12 +303,12 @@ def download_url(
         dest.parent.mkdir(parents=True, exist_ok=True)
         with _locked(part):
             if not _is_right(dest, sha256):
-                _try(url, dest, part, note, timeout, show_progress, retries)
+                _try(url, dest, part, note, retries, timeout=timeout, show=show_progress, max_bytes=max_bytes, min_rate=min_rate)
                 _finish(url, part, note, dest, sha256)
             else: part.unlink(missing_ok=True)
     return dest
 
-# %% ../../nbs/core/04_download.ipynb #18a468d2
+# %% ../../nbs/core/04_download.ipynb #5e7bc5a5
 def _is_right(dest, sha256): return dest.exists() and (sha256 is None or _sha256(dest)==sha256.lower())
 
 def _finish(url, part, note, dest, sha256):
