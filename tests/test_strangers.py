@@ -203,6 +203,7 @@ def part_cases(f):
     for where in 'item_tfms','batch_tfms':
         yield f'a model in {where}', f(**{where: [{'part': 'vision.model', 'args': {'arch': 'timm.vit_giant_patch14_224', 'n_out': 10**6}}]}), 'where none belongs'
         yield f'a number in {where}', f(**{where: [3]}), 'cannot be called'
+        yield f'a class in {where}', f(**{where: [{'part': 'vision.RandomResizedCrop'}]}), 'cannot be called'
         yield f'a list in {where}', f(**{where: [[]]}), 'cannot be called'
     for where in 'activation','decoder':
         yield f'a model as {where}', f(**{where: {'part': 'nn.simple_cnn', 'args': {'filters': [4096]*900}}}), 'where none belongs'

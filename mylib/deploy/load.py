@@ -202,9 +202,9 @@ def _pipeline_parts(file, d, given):
     blocks,*tfms = (build_part(d[k], given) for k in ('blocks', 'item_tfms', 'batch_tfms'))
     if not all(isinstance(b, TransformBlock) for b in blocks): raise UsageError(f"{file}: its blocks are {str(blocks)[:100]}, which are no Blocks. Do not trust the file.")
     for f in [*tfms[0], *tfms[1], *(f for b in blocks for f in b.type_tfms)]:
-        if not callable(f): raise UsageError(f"{file}: its step {str(f)[:50]} cannot be called. Do not trust the file.")
-        h,w = getattr(f, 'size', None) or (1, 1)
-        if h*w>_most_pixels: raise UsageError(f"{file}: its step {f!r} makes pictures of {h} x {w} pixels, but {_most_pixels:,} are the most. Do not trust the file, or export the model with a smaller size.")
+        if not callable(f) or isinstance(f, type): raise UsageError(f"{file}: its step {str(f)[:50]} cannot be called. Do not trust the file.")
+        size = getattr(f, 'size', None)
+        if isinstance(size, list) and math.prod(size)>_most_pixels: raise UsageError(f"{file}: its step {f!r} makes pictures of {' x '.join(map(str, size))} pixels, but {_most_pixels:,} are the most. Do not trust the file, or export the model with a smaller size.")
     return blocks,*tfms
 
 # %% ../../nbs/deploy/01_load.ipynb #193e5fb7
