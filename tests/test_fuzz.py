@@ -2,12 +2,12 @@
 
 `MYLIB_LONG=1 pytest tests/test_fuzz.py` tries some thousands of changes, others each time; without it a few hundred, always the same.
 """
-import bz2, copy, gzip, io, json, lzma, os, re, struct, sys, tarfile
+import bz2, copy, gzip, io, json, lzma, os, re, shutil, struct, sys, tarfile, tempfile
 
 import numpy as np
 import pytest
 
-pytest.importorskip('hypothesis')
+os.environ.setdefault('HYPOTHESIS_STORAGE_DIRECTORY', os.path.join(tempfile.gettempdir(), 'hypothesis'))
 from hypothesis import HealthCheck, given, settings, strategies as st # noqa: E402
 
 from mylib.core.archive import unpack # noqa: E402
@@ -229,7 +229,7 @@ def try_archive(watch, tmp_path_factory):
         assert os.listdir(folder/'data')==([] if isinstance(res, UsageError) else ['set'])
         for o in dest.rglob('*') if dest.exists() else ():
             assert not o.is_symlink() and (o.is_file() or o.is_dir())
-        __import__('shutil').rmtree(folder/'data')
+        shutil.rmtree(folder/'data')
     return _check
 
 
