@@ -1,24 +1,32 @@
 "What a person does wrong is answered in a sentence or two: what, where and how to fix it, without a stack of frames"
-import shutil, time, traceback
+import os, shutil, signal, struct, sys, tempfile, time, traceback, warnings, zlib
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import save_file
 from torch import nn
 
 from mylib.core.core import UsageError
+from mylib.callback.run import Watcher, events
+from mylib.core.samples import digits_folder
 from mylib.core.testing import synth_images, synth_line
 from mylib.data.block import CategoryBlock, RegressionBlock, TransformBlock
 from mylib.data.datablock import DataBlock
 from mylib.data.items import ColReader, get_image_files, parent_label
+from mylib.data.loader import DataLoader
+from mylib.data.loaders import DataLoaders
 from mylib.data.split import ColSplitter, IndexSplitter, RandomSplitter
+from mylib.data.transform import Transform
 from mylib.learner.learner import Learner
 from mylib.vision.block import ImageBlock
 from mylib.vision.data import ImageDataLoaders
+from mylib.vision.image import PILImage
 from mylib.vision.learner import vision_learner
 from mylib.vision.transform import Resize
 
@@ -39,7 +47,7 @@ def every_batch(dls):
         for i in 0,1: learn.validate(i)
 
 
-def folder(path, valid_pct=0.2): return ImageDataLoaders.from_folder(path, valid_pct=valid_pct, seed=1, bs=4, item_tfms=Resize(32), device='cpu')
+def folder(path, **kwargs): return ImageDataLoaders.from_folder(path, **{**dict(valid_pct=0.2, seed=1, bs=4, item_tfms=Resize(32), device='cpu'), **kwargs})
 
 
 # Each of these does one thing wrong. `path` has two folders of six pictures each.
@@ -172,6 +180,129 @@ def truncated_bundle(path):
     load_learner(f)
 
 
+def class_with_one_image(path):
+    "A class with one image, which is held out"
+    (path/'lone').mkdir()
+    photo().save(path/'lone'/'one.png')
+    loaders(path, splitter=IndexSplitter([6, 0]))
+
+
+def folder_without_permission(path):
+    "Root may read everything, so it becomes nobody for a moment"
+    with tempfile.TemporaryDirectory() as outside:
+        shutil.copytree(path, f'{outside}/shapes')
+        os.chmod(outside, 0o755)
+        os.chmod(f'{outside}/shapes/circle', 0)
+        with nobody(): folder(Path(outside)/'shapes')
+
+
+def file_without_permission(path):
+    with tempfile.TemporaryDirectory() as outside:
+        shutil.copytree(path, f'{outside}/shapes')
+        os.chmod(outside, 0o755)
+        os.chmod(f'{outside}/shapes/circle/circle_003.png', 0)
+        with nobody(): every_batch(folder(Path(outside)/'shapes'))
+
+
+@contextmanager
+def nobody():
+    user = os.geteuid()
+    if user==0: os.seteuid(65534)
+    try: yield
+    finally: os.seteuid(user)
+
+
+def decompression_bomb(path):
+    "A few kilobytes that stand for 3.6 thousand million pixels"
+    w = h = 60_000
+    def chunk(kind, data): return struct.pack('>I', len(data))+kind+data+struct.pack('>I', zlib.crc32(kind+data))
+    data = zlib.compress(b'\0'*1_000_000, 9)
+    (path/'circle'/'bomb.png').write_bytes(b'\x89PNG\r\n\x1a\n'+chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, 1, 0, 0, 0, 0))+chunk(b'IDAT', data)+chunk(b'IEND', b''))
+    every_batch(folder(path))
+
+
+class Fails(Transform):
+    def encodes(self, x:PILImage): raise ValueError('a mistake in a step')
+
+
+def item_transform_raises(path): every_batch(loaders(path, item_tfms=[Fails(), Resize(32)]))
+
+
+def get_x_raises_in_a_thread(path):
+    def get_x(p): return p if '004' not in p.name else p.no_such
+    dls = loaders(path, get_x=get_x)
+    assert dls.train.num_workers>0
+    every_batch(dls)
+
+
+def one_sample_and_batch_norm(path):
+    with vision_learner(folder(path, bs=1), 'resnet10t', pretrained=False).no_bar() as learn: learn.fit(1)
+
+
+class Fills(nn.Module):
+    "A model that asks for more memory than there is, as CUDA says it"
+    def __init__(self): super().__init__(); self.layer = nn.Linear(3*32*32, 2)
+    def forward(self, x):
+        if self.training: raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB\nmore')
+        return self.layer(x.flatten(1))
+
+
+def out_of_memory(path):
+    with Learner(folder(path), Fills()).no_bar() as learn: learn.fit(1)
+
+
+def home_cannot_be_written(path):
+    (path/'file').write_text('in the way')
+    with mock.patch.dict(os.environ, MYLIB_HOME=str(path/'file'/'home')): digits_folder()
+
+
+@contextmanager
+def files_up_to(n_bytes):
+    "As on a full disk, no file may grow beyond `n_bytes`"
+    resource = pytest.importorskip('resource')
+    handler,limit = signal.signal(signal.SIGXFSZ, signal.SIG_IGN),resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limit[1]))
+    try: yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def full_disk(path, write):
+    learn = vision_learner(folder(path), 'resnet10t', pretrained=False)
+    learn.path = path.parent
+    write(learn)
+    before = {o: o.read_bytes() for o in learn.path.rglob('*') if o.suffix in ('.mylib', '.pth')}
+    assert len(before)==1
+    try:
+        with files_up_to(100_000): write(learn)
+    finally: assert {o: o.read_bytes() for o in learn.path.rglob('*') if o.suffix in ('.mylib', '.pth', '.part')}==before
+
+
+def full_disk_in_export(path): full_disk(path, lambda learn: learn.export())
+def full_disk_in_save(path): full_disk(path, lambda learn: learn.save('weights'))
+
+
+def checkpoint_of_another_model(path):
+    with Learner(folder(path), nn.Sequential(nn.Flatten(), nn.Linear(3*32*32, 2)), path=path.parent).no_bar() as learn: learn.fit(1, checkpoint='ckpt')
+    with Learner(folder(path), nn.Sequential(nn.Flatten(), nn.Linear(3*32*32, 3)), path=path.parent).no_bar() as learn: learn.fit(1, checkpoint='ckpt', resume=True)
+
+
+def checkpoint_of_other_data(path):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3*32*32, 2))
+    with Learner(folder(path), model, path=path.parent).no_bar() as learn: learn.fit(1, checkpoint='ckpt')
+    (path/'circle'/'circle_000.png').rename(path/'circle'/'other.png')
+    with Learner(folder(path), model, path=path.parent).no_bar() as learn: learn.fit(1, checkpoint='ckpt', resume=True)
+
+
+def checkpoint_cut_short(path):
+    with Learner(folder(path), nn.Sequential(nn.Flatten(), nn.Linear(3*32*32, 2)), path=path.parent).no_bar() as learn:
+        learn.fit(1, checkpoint='ckpt')
+        file = path.parent/'ckpt'/'last.ckpt'
+        file.write_bytes(file.read_bytes()[:3000])
+        learn.fit(1, checkpoint='ckpt', resume=True)
+
+
 bad_inputs = [ # what is done, what the message names, how it says to fix it
     (empty_folder, '/shapes', 'Check the path'),
     (no_folder, '/shape', 'Did you mean `shapes`?'),
@@ -200,6 +331,20 @@ bad_inputs = [ # what is done, what the message names, how it says to fix it
     (metric_does_not_fit, 'metric `wrong`', 'Choose a metric that fits the target'),
     (loss_would_broadcast, '(4, 1)', 'shape'),
     (truncated_bundle, 'model.mylib', 'export it again'),
+    (class_with_one_image, "'lone' is none of the 2 categories", 'can be moved, or pass vocab='),
+    (folder_without_permission, 'shapes/circle cannot be read: Permission denied', 'Give yourself the right to read it'),
+    (file_without_permission, 'circle_003.png', 'Permission denied'),
+    (decompression_bomb, 'bomb.png is too large', 'If you trust it, raise `PIL.Image.MAX_IMAGE_PIXELS`'),
+    (item_transform_raises, 'The item transform Fails fails on item', 'a mistake in a step'),
+    (get_x_raises_in_a_thread, '_004.png', '`get_x` fails on'),
+    (one_sample_and_batch_norm, 'Batch normalization cannot learn from a batch of one sample', 'bs=2 or more'),
+    (out_of_memory, 'The memory is not enough for a batch of 4', 'Make the loaders with bs=2'),
+    (home_cannot_be_written, 'file/home', 'Set the environment variable MYLIB_HOME'),
+    (full_disk_in_export, 'model.mylib cannot be written: File too large', 'with room for it'),
+    (full_disk_in_save, 'weights.pth cannot be written: File too large', 'with room for it'),
+    (checkpoint_of_another_model, "model.weights.1.weight is '(3, 3072) float32' now and was '(2, 3072) float32' then", 'Call the fit as then'),
+    (checkpoint_of_other_data, 'data.items is', 'begin anew without resume=True'),
+    (checkpoint_cut_short, 'last.ckpt cannot be read as a checkpoint', 'Delete it to begin anew'),
 ]
 
 
@@ -216,7 +361,11 @@ def told(do, *args):
     return str(error)
 
 
-@pytest.mark.parametrize('do,names,fix', bad_inputs, ids=[o[0].__name__ for o in bad_inputs])
+needs_posix = pytest.mark.skipif(os.name=='nt', reason='Windows has other permissions and limits')
+posix_only = folder_without_permission, file_without_permission, full_disk_in_export, full_disk_in_save
+
+
+@pytest.mark.parametrize('do,names,fix', [pytest.param(*o, id=o[0].__name__, marks=[needs_posix]*(o[0] in posix_only)) for o in bad_inputs])
 def test_bad_input(path, do, names, fix):
     message = told(do, path)
     assert names in message and fix in message, message
@@ -267,3 +416,192 @@ def test_command_line(path):
     done = subprocess.run([sys.executable, '-c', f'import sys; from {cli.__name__} import main; sys.exit(main())', 'train', str(path), '--out', str(path/'out')], capture_output=True, text=True, timeout=100)
     assert done.returncode!=0
     assert 'Traceback' not in done.stderr and 'Make one folder a class' in done.stderr, done.stderr
+
+
+# What is odd, but goes on: it is said once
+
+def line_loaders(x, y): return DataLoaders(*[DataLoader(list(zip(x, y)), 4, seed=1, shuffle=shuffle) for shuffle in (True, False)])
+
+
+def fit_line(lr=0.01, x=None, y=None, metrics=()):
+    a,b = synth_line(20)
+    with Learner(line_loaders(a if x is None else x, b if y is None else y), nn.Linear(1, 1), loss_func=nn.MSELoss(), lr=lr, metrics=list(metrics)).no_bar() as learn: learn.fit(3)
+
+
+def spoilt(xs, i):
+    xs = xs.clone()
+    xs[i] = float('nan')
+    return xs
+
+
+def undefined(pred, _targ): return pred.mean()*float('nan')
+
+
+def disk_fills_in_fit(path):
+    with Learner(folder(path), nn.Sequential(nn.Flatten(), nn.Linear(3*32*32, 9), nn.Linear(9, 2)), path=path.parent).no_bar() as learn:
+        learn.fit(1, checkpoint='ckpt')
+        with files_up_to(100_000): learn.fit(2, checkpoint='ckpt', resume=False)
+
+
+def cache_cannot_grow(path):
+    with files_up_to(1000): every_batch(folder(path, cache=path.parent/'cache'))
+
+
+oddities = [ # what is done, how often it is said, what is said
+    (lambda _: fit_line(x=spoilt(synth_line(20)[0], 7)), 1, 'Slot 0 of item 7 holds NaN or infinity: mend or remove that item'),
+    (lambda _: fit_line(y=spoilt(synth_line(20)[1], 9)), 1, 'Slot 1 of item 9 holds NaN or infinity: mend or remove that item'),
+    (lambda _: fit_line(lr=1e12), 1, 'take a lower learning rate, such as a tenth'),
+    (lambda _: fit_line(metrics=[undefined]), 1, 'Over the validation set, undefined is NaN'),
+    pytest.param(disk_fills_in_fit, 2, 'last.ckpt cannot be written: File too large. Choose a folder that you may write to', marks=needs_posix),
+    pytest.param(cache_cannot_grow, 1, 'stops growing', marks=needs_posix),
+]
+
+
+@pytest.mark.parametrize('do,times,what', oddities, ids=['nan_input', 'nan_target', 'diverged', 'nan_metric', 'disk_fills_in_fit', 'cache_cannot_grow'])
+def test_odd_input_is_said(path, do, times, what, capsys):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        do(path)
+    assert [what in str(o.message) for o in said]==[True]*times, [str(o.message) for o in said]
+
+
+# What is unusual, and simply works
+
+def save(folder, name, im, **kwargs):
+    file = folder/'circle'/name
+    im.save(file, **kwargs)
+    return file
+
+
+def photo(mode='RGB', seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def rotated(folder):
+    im = photo()
+    exif = im.getexif()
+    exif[0x0112] = 6
+    return save(folder, 'rotated.png', im, exif=exif)
+
+
+def sixteen_bits(folder): return save(folder, 'sixteen.png', Image.fromarray(np.random.default_rng(0).integers(0, 2**16, (32, 32), dtype=np.uint16)))
+
+
+def as_rgb(file):
+    "The picture as PIL alone makes it"
+    im = ImageOps.exif_transpose(Image.open(file))
+    if im.mode.startswith('I'): im = Image.fromarray((np.asarray(im)/257).round().astype(np.uint8))
+    return np.asarray(im.convert('RGB'))
+
+
+pictures = dict(palette=lambda f: save(f, 'palette.png', photo('P')), cmyk=lambda f: save(f, 'cmyk.jpg', photo('CMYK')), rgba=lambda f: save(f, 'rgba.png', photo('RGBA')), grey=lambda f: save(f, 'grey.png', photo('L')),
+                grey_alpha=lambda f: save(f, 'grey_alpha.png', photo('LA')), one_bit=lambda f: save(f, 'one_bit.png', photo('1')), gif=lambda f: save(f, 'moving.gif', photo(), save_all=True, append_images=[photo(seed=1)]),
+                grey_jpeg=lambda f: save(f, 'grey.jpg', photo('L')), progressive=lambda f: save(f, 'progressive.jpg', photo(), progressive=True), rotated=rotated, sixteen_bits=sixteen_bits)
+
+
+@pytest.mark.parametrize('kind', pictures)
+def test_every_kind_of_picture_becomes_rgb(path, kind):
+    "Alone, and through a loader in threads, to the pixel"
+    file = pictures[kind](path)
+    expected = as_rgb(file).astype(int)
+    off = 1 if kind=='sixteen_bits' else 0
+    assert np.abs(np.asarray(PILImage.create(file)).astype(int)-expected).max()<=off
+    dls = loaders(path, item_tfms=None, splitter=IndexSplitter([1]))
+    i = list(dls.train_ds.items).index(file)
+    x = torch.cat([b[0] for b in dls.train.new(shuffle=False, drop_last=False)])[i]
+    x = (x*255).round() if x.is_floating_point() else x
+    assert np.abs(x.permute(1, 2, 0).numpy().astype(int)-expected).max()<=off
+
+
+def test_names_of_all_kinds(path, capsys):
+    "Spaces, line breaks, other scripts, signs: in files and in classes, through training, bundle and prediction"
+    from mylib.deploy.load import load_learner
+    names = ['with space.png', '日本 語.png', 'ünï.png', '%20&?#.png', "a'quote.png"]+(['line\nbreak.png', 'double"quote.png'] if os.name!='nt' else [])
+    for i,n in enumerate(names): photo(seed=i).save(path/'circle'/n)
+    other = 'Klasse\nmit Zeile' if os.name!='nt' else 'Klasse'
+    (path/'square').rename(path/other)
+    learn = vision_learner(folder(path), 'resnet10t', pretrained=False)
+    learn.path,learn.bar = path.parent,False
+    learn.fit(1)
+    loaded = load_learner(learn.export())
+    assert set(loaded.dls.vocab)=={'circle', other}
+    for n in names: assert loaded.predict(path/'circle'/n)[0]==learn.predict(path/'circle'/n)[0]
+    learn.dls.show_batch(); learn.show_results()
+
+
+def small(path, bs=4, **kwargs):
+    with vision_learner(loaders(path, **kwargs).__class__(*[dl.new(batch_size=bs) for dl in loaders(path, **kwargs)]), 'resnet10t', pretrained=False).no_bar() as learn:
+        learn.fit(1)
+        assert np.isfinite(learn.history[0]['train_loss']) and np.isfinite(learn.history[0]['valid_loss'])
+        assert len(learn.get_preds()[0])==len(learn.dls.valid_ds)
+        learn.show_results()
+        return learn
+
+
+@pytest.mark.usefixtures('no_windows')
+def test_one_validation_item(path, capsys): small(path, splitter=IndexSplitter([3]))
+
+
+@pytest.mark.usefixtures('no_windows')
+def test_batch_size_above_the_data_size(path, capsys): assert len(small(path, bs=1000).recorder.losses)==1
+
+
+def test_a_last_batch_of_one_with_batch_norm(path, capsys):
+    "Nine training items in batches of four leave one over: it waits for the next epoch's order"
+    dls = block(splitter=IndexSplitter([0, 6, 11])).dataloaders(path, bs=4, device='cpu', seed=1)
+    assert len(dls.train_ds)==9 and len(dls.train)==2
+    with vision_learner(dls, 'resnet10t', pretrained=False).no_bar() as learn: learn.fit(1)
+    assert len(learn.recorder.losses)==2
+
+
+def test_two_processes_and_one_cache(path):
+    "They find what the other one wrote, or write it both; the pixels are the same"
+    code = """
+import hashlib, sys
+from mylib.vision.data import ImageDataLoaders
+from mylib.vision.transform import Resize
+dls = ImageDataLoaders.from_folder(sys.argv[1], valid_pct=0.2, seed=1, bs=4, item_tfms=Resize(16), device='cpu', cache=sys.argv[2] or False)
+print(hashlib.sha256(b''.join(x.numpy().tobytes() for _ in range(3) for x,_ in dls.valid)).hexdigest())
+"""
+    import subprocess
+    def run(cache): return subprocess.Popen([sys.executable, '-c', code, str(path), cache], stdout=subprocess.PIPE, text=True)
+    jobs = [run(str(path.parent/'cache')), run(str(path.parent/'cache')), run('')]
+    sums = [o.communicate(timeout=100)[0].strip() for o in jobs]
+    assert len(sums[0])==64 and len(set(sums))==1
+    assert len(list((path.parent/'cache').rglob('*.npy')))>0 and not list((path.parent/'cache').rglob('*.part'))
+
+
+def test_memory_is_let_go_when_there_was_too_little(path):
+    "While the error is still at hand, the batch is gone, without the garbage collector"
+    import gc, weakref
+    seen = []
+
+    class Remembers(Watcher):
+        def before_batch(self, run): seen.append(weakref.ref(run.xb[0]))
+
+    learn = Learner(folder(path), Fills(), cbs=Remembers())
+    gc.disable()
+    try:
+        with learn.no_bar(), pytest.raises(UsageError) as caught: learn.fit(1)
+        assert seen and all(o() is None for o in seen), caught
+    finally: gc.enable()
+    assert all(p.grad is None for p in learn.model.parameters())
+
+
+@pytest.mark.parametrize('event', events)
+def test_ctrl_c_in_every_phase(path, event, capsys):
+    "The learner is whole afterwards: it predicts, trains, saves, and is as the last step left it"
+    def interrupt(self, run):
+        self.n += 1
+        if self.n==1: raise KeyboardInterrupt
+    Interrupts = type('Interrupts', (Watcher,), dict(__init__=lambda self: setattr(self, 'n', 0), **{event: interrupt}))
+    learn = Learner(folder(path), nn.Sequential(nn.Flatten(), nn.Linear(3*32*32, 2)), path=path.parent)
+    learn.bar = False
+    with pytest.raises(KeyboardInterrupt, match='Stopped in epoch [01] at batch'): learn.fit_one_cycle(2, cbs=Interrupts(), checkpoint='ckpt')
+    assert all(p.grad is None and torch.isfinite(p).all() for p in learn.model.parameters())
+    assert torch.is_grad_enabled()
+    learn.get_preds()
+    learn.fit_one_cycle(2, checkpoint='ckpt', resume=True)
+    assert [r['epoch'] for r in learn.history]==[0, 1]
+

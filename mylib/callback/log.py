@@ -33,14 +33,17 @@ class CSVLogger(Watcher):
     ): self.fname,self.append,self._earlier = fname,append,[]
 
     def before_fit(self, run):
-        file = run.path/self.fname
+        file,self._written = run.path/self.fname,0
         self._earlier = _rows_in(file) if self.append and file.exists() else []
 
-    def after_epoch(self, run):
+    def after_epoch(self, run): self._write(run)
+    def cleanup(self, run): self._write(run) # for an epoch whose end another callback cancelled
+    def _write(self, run):
+        if len(run.history)==self._written: return
         first = int(self._earlier[-1]['epoch'])+1 if self._earlier else 0
         rows = [*self._earlier, *({**r, 'epoch': r['epoch']+first} for r in run.history)]
-        if rows:
-            with whole_file(run.path/self.fname, 'w') as f: f.write(_text_of(rows))
+        with whole_file(run.path/self.fname, 'w') as f: f.write(_text_of(rows))
+        self._written = len(run.history)
 
     def state_dict(self): return dict(earlier=self._earlier)
     def load_state_dict(self, state): self._earlier = state['earlier']

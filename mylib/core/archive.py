@@ -12,7 +12,7 @@ import bz2, gzip, lzma, os, re, shutil, tarfile, urllib.parse, urllib.request, z
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from .core import UsageError
+from .core import UsageError, concise
 from .download import URLs, download_url, home, whole_folder
 from .samples import digits_folder
 
@@ -142,6 +142,7 @@ class _Unpacker:
         self.files.add(parts)
 
 # %% ../../nbs/core/06_archive.ipynb #c9dc0988
+@concise
 def unpack(
     archive:str|Path, # A .zip, or a .tar, also compressed (.tgz, .tar.gz, .tar.bz2, .tar.xz)
     dest:str|Path, # Folder that is made; it must not exist
@@ -209,6 +210,7 @@ def _fetched(url, folder, name, force):
     return download_url(url, folder/name)
 
 # %% ../../nbs/core/06_archive.ipynb #fe70d7bb
+@concise
 def untar_data(
     url:str|Path, # One of `URLs`, or an address or path of an archive
     archive:str|Path|None=None, # Folder for the archive; `None` is `data` in `home()`

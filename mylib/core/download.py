@@ -12,7 +12,7 @@ import contextlib, errno, hashlib, http.client, os, shutil, socket, threading, t
 from contextlib import contextmanager
 from pathlib import Path
 
-from .core import UsageError
+from .core import UsageError, concise
 
 # %% ../../nbs/core/04_download.ipynb #6c9babff
 def home() -> Path: # May not exist yet
@@ -20,11 +20,14 @@ def home() -> Path: # May not exist yet
     return Path(os.environ.get('MYLIB_HOME') or Path('~')/'.mylib').expanduser().absolute()
 
 # %% ../../nbs/core/04_download.ipynb #1f60f1b7
+_refusals = errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST
+
 @contextmanager
 def _writing(path):
     "Turn a refusal by the file system into advice"
     try: yield
-    except (PermissionError, NotADirectoryError, FileExistsError) as e:
+    except OSError as e:
+        if e.errno not in _refusals: raise
         raise UsageError(f"Cannot write {path}: {e.strerror}. Set the environment variable MYLIB_HOME to a folder "
                          "that you may write to, or pass another place.") from e
 
@@ -281,6 +284,7 @@ def _destination(url, dest):
     return dest/name if dest.is_dir() else dest
 
 # %% ../../nbs/core/04_download.ipynb #ddfd7da0
+@concise
 def download_url(
     url:str, # Address that begins with http://, https:// or file://
     dest:str|Path|None=None, # File, or existing folder; `None` is the folder `data` of `home()`

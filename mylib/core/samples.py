@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .core import UsageError
+from .core import UsageError, concise
 from .download import home, whole_folder
 
 # %% ../../nbs/core/05_samples.ipynb #1733c662
@@ -29,6 +29,7 @@ def _write_digits(folder):
         Image.fromarray(im).save(folder/str(label)/f'{i:04d}.png')
 
 # %% ../../nbs/core/05_samples.ipynb #7558bbd9
+@concise
 def digits_folder(
     path:str|Path|None=None, # Folder to make; `None` is `data/digits` in `home()`
 ) -> Path: # With folders '0' to '9', each with about 180 PNGs of 8 x 8 pixels, gray

@@ -8,12 +8,12 @@ Docs: https://mylib-team.github.io/mylib/data/cache.html.md"""
 __all__ = ['MemoryCache', 'FolderCache', 'make_cache']
 
 # %% ../../nbs/data/04_cache.ipynb #664443d2
-import hashlib, shutil, threading, warnings
+import hashlib, io, shutil, threading
 from pathlib import Path
 
 import numpy as np
 
-from ..core.core import UsageError, whole_file
+from ..core.core import CannotWrite, UsageError, warn, whole_file
 
 # %% ../../nbs/data/04_cache.ipynb #73c0492e
 class MemoryCache:
@@ -47,9 +47,9 @@ class FolderCache:
 
     def _file(self, key): return self.folder/f'{_digest(key)}.npy'
     def get(self, key):
-        "The array of `key`, or `None`"
+        "The array of `key`, or `None` if there is no whole one"
         try: return np.load(self._file(key), mmap_mode='r')
-        except FileNotFoundError: return None
+        except (FileNotFoundError, ValueError, EOFError): return None
 
     def put(self, key, array:np.ndarray):
         "Keep `array` if there is room"
@@ -57,16 +57,22 @@ class FolderCache:
             if self.used+array.nbytes>self.budget: return
             self.used += array.nbytes
         try:
-            with whole_file(self._file(key)) as f: np.save(f, array)
-        except OSError as e:
-            self.budget = 0
-            warnings.warn(f"The cache in {self.folder} stops growing: {e}. Training goes on without it.")
+            with whole_file(self._file(key)) as f: f.write(_npy(array))
+        except CannotWrite as e:
+            with self._lock: first,self.budget = self.budget>0,0
+            if first: warn(f"The cache in {self.folder} stops growing, and training goes on without it. {e}")
 
     def __repr__(self): return f"FolderCache in {self.folder}"
 
 # %% ../../nbs/data/04_cache.ipynb #7ee402dc
 def _digest(key):
     return hashlib.blake2b(repr(key).encode(), digest_size=16).hexdigest()
+
+def _npy(array):
+    "The bytes of a .npy file; NumPy's own writing to a file says nothing when the disk is full"
+    data = io.BytesIO()
+    np.save(data, array)
+    return data.getbuffer()
 
 def _free_disk(folder):
     return shutil.disk_usage(folder).free

@@ -108,9 +108,7 @@ def write_bundle(
     file = Path(file)
     weights = save(_weights(model))
     text = _text({**description, 'sha256': hashlib.sha256(weights).hexdigest()})
-    try:
-        with whole_file(file) as f, zipfile.ZipFile(f, 'w', zipfile.ZIP_STORED) as z:
-            z.writestr('bundle.json', text)
-            z.writestr('model.safetensors', weights)
-    except OSError as e: raise UsageError(f"{file} cannot be written: {e}. Choose a folder that you may write to, with room for it.") from e
+    with whole_file(file) as f, zipfile.ZipFile(f, 'w', zipfile.ZIP_STORED) as z:
+        z.writestr('bundle.json', text)
+        z.writestr('model.safetensors', weights)
     return file
