@@ -1,12 +1,12 @@
-"""What a step of our training loop costs, against the same loop written out in PyTorch
+"""What a step of our training loop costs, against the same loop written out in PyTorch, and fastai's
 
-    python bench/loop.py [--batches 400] [--repeats 15] [--profile]
+    python bench/loop.py [--batches 400] [--repeats 15] [--no-fastai] [--profile]
 
 Same model, same fused AdamW with the same parameter groups, same one-cycle schedule of rate and momentum, same batches; the two
-take turns, so that what else the machine does falls on both. Aimed at: at most 10% more time, or 50 microseconds more a step,
+take turns, so that what else the machine does falls on both; so does fastai, with its own AdamW and a batch to validate on. Aimed at: at most 10% more time, or 50 microseconds more a step,
 whichever is larger. `--profile` prints instead where our own time goes.
 """
-import argparse, contextlib, cProfile, io, math, pstats, statistics, time
+import argparse, contextlib, cProfile, io, math, pstats, statistics
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,8 @@ from torch import nn
 from mylib.data.loaders import DataLoaders
 from mylib.learner.learner import Learner
 from mylib.train.optimizer import make_groups
+
+from common import close, fastai_argument, fastai_side, in_turn, middle, ratio, said, seconds, table
 
 models = { # Name to widths, batch size
     'MLP 8-16-2, batch 8': ((8, 16, 2), 8),
@@ -90,23 +92,30 @@ def same_weights(widths, batches):
     torch.testing.assert_close(*res, rtol=1e-4, atol=1e-5)
 
 
-def timings(widths, batches, repeats):
-    "Microseconds a step of each loop, `repeats` times in turn"
-    res = {k: [] for k in loops}
-    for f in loops.values(): f(make_model(widths), batches[:50])
-    for i in range(repeats):
-        for k,f in list(loops.items())[::1 if i%2 else -1]:
-            model = make_model(widths)
-            began = time.perf_counter()
-            f(model, batches)
-            res[k].append((time.perf_counter()-began)/len(batches)*1e6)
-    return res
+def timings(widths, bs, batches, args):
+    "Seconds of an epoch of each loop, in turn"
+    def fit(f):
+        model = make_model(widths)
+        return seconds(lambda: f(model, batches))
+    tasks,rivals = {k: lambda f=f: fit(f) for k,f in loops.items()}, {}
+    if not args.no_fastai:
+        rivals['fastai'] = fastai_side('Loop', widths=widths, bs=bs, n=len(batches))
+        tasks['fastai'] = lambda: rivals['fastai']('fit')
+        if widths==list(models.values())[0][0]: said(rivals)
+    for f in tasks.values(): f()
+    res = in_turn(tasks, args.repeats)
+    close(rivals)
+    return {k: [o/len(batches)*1e6 for o in v] for k,v in res.items()}
 
 
-def spread(xs):
-    "Middle half of the measurements"
-    q = statistics.quantiles(xs, n=4)
-    return f'{q[0]:.0f}-{q[2]:.0f}'
+def row(name, widths, bs, args):
+    batches = make_batches(widths, bs, args.batches)
+    same_weights(widths, batches)
+    res = timings(widths, bs, batches, args)
+    mid = {k: statistics.median(v) for k,v in res.items()}
+    more = mid['ours']-mid['bare']
+    return [name, *(middle(res[k]) if k in res else '' for k in ('bare', 'torch_schedule', 'ours', 'fastai')), f'{more:+.0f}', ratio(res['ours'], res['bare']),
+            ratio(res['fastai'], res['ours']) if 'fastai' in res else '', 'yes' if more<=max(0.1*mid['bare'], 50) else 'no']
 
 
 def profile(batches, widths):
@@ -121,19 +130,13 @@ def main():
     p.add_argument('--batches', type=int, default=400)
     p.add_argument('--repeats', type=int, default=15)
     p.add_argument('--profile', action='store_true')
+    fastai_argument(p)
     args = p.parse_args()
     torch.set_num_threads(1)
     if args.profile: return profile(make_batches((8, 16, 2), 8, args.batches), (8, 16, 2))
     print(f"torch {torch.__version__}, 1 thread, {args.batches} batches, median of {args.repeats} (middle half); microseconds a step\n")
-    print(f"{'':30} {'bare':>17} {'OneCycleLR':>17} {'ours':>17} {'ours-bare':>10} {'ratio':>6}  within the aim")
-    for name,(widths,bs) in models.items():
-        batches = make_batches(widths, bs, args.batches)
-        same_weights(widths, batches)
-        res = timings(widths, batches, args.repeats)
-        mid = {k: statistics.median(v) for k,v in res.items()}
-        more,cells = mid['ours']-mid['bare'],[f'{mid[k]:.0f} ({spread(v)})' for k,v in res.items()]
-        good = more<=max(0.1*mid['bare'], 50)
-        print(f"{name:30} {cells[0]:>17} {cells[1]:>17} {cells[2]:>17} {more:>+10.0f} {mid['ours']/mid['bare']:>6.2f}  {'yes' if good else 'no'}")
+    rows = [row(name, widths, bs, args) for name,(widths,bs) in models.items()]
+    table(['', 'bare', 'OneCycleLR', 'ours', 'fastai', 'ours - bare', 'ours / bare', 'fastai / ours', 'within the aim'], rows)
 
 
 if __name__=='__main__': main()
