@@ -1,6 +1,7 @@
 """fastai's side of the benchmarks, run in an environment that has fastai and not our library; see `common.Side`"""
-import gc, platform, resource, time, warnings, weakref
+import ctypes, gc, platform, resource, time, warnings, weakref
 from importlib.metadata import version
+from itertools import cycle
 from pathlib import Path
 
 import torch
@@ -79,7 +80,6 @@ class FineTune(Task):
     def epoch(self):
         with self.learn.no_bar(), self.learn.no_logging(): return timed(lambda: self.learn.fit_one_cycle(1, 1e-3))
     def accuracy(self): return 1-self.learn.recorder.values[-1][-1]
-    def n(self): return len(self.learn.dls.train)*self.learn.dls.bs
 
 
 class Augment(Task):
@@ -93,15 +93,15 @@ class Augment(Task):
 
 
 class Predict(Task):
-    def __init__(self, path, arch, size, workers):
+    def __init__(self, path, arch, size, workers, threads):
+        torch.set_num_threads(threads)
         self.learn = photo_learner(path, arch, None, size, 32, workers, False)
-        self.file = str(next(Path(path).rglob('*.jpg')))
-        self.opened = PILImage.create(self.file)
+        self.files = cycle(sorted(map(str, Path(path).rglob('*.jpg'))))
+        self.opened = PILImage.create(next(self.files))
 
     def one(self, n, opened):
-        "Seconds of each of `n` predictions"
-        item = self.opened if opened else self.file
-        with self.learn.no_bar(): return [timed(lambda: self.learn.predict(item))[0] for _ in range(n)]
+        "Seconds of each of `n` predictions, of files that were not seen before or of one picture"
+        with self.learn.no_bar(): return [timed(lambda: self.learn.predict(self.opened if opened else next(self.files)))[0] for _ in range(n)]
 
     def many(self, path, bs):
         dl = self.learn.dls.test_dl(sorted(map(str, Path(path).rglob('*.jpg'))), bs=bs)
@@ -120,7 +120,9 @@ class GivenBack(FineTune):
         before,kept = resident(),[weakref.ref(o) for o in (self.learn, self.learn.model, self.learn.dls, self.learn.dls.train, *self.learn.model.parameters())]
         del self.learn
         alive = sum(o() is not None for o in kept)
-        return dict(before=before, after=resident(), alive=alive, objects=len(kept))
+        after = resident()
+        ctypes.CDLL(None).malloc_trim(0) # C's allocator keeps what it was given back, for later
+        return dict(before=before, after=after, trimmed=resident(), alive=alive, objects=len(kept))
 
 
 if __name__=='__main__': serve({k: v for k,v in globals().items() if isinstance(v, type) and issubclass(v, Task)})
