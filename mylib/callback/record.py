@@ -98,19 +98,6 @@ def _close(self:Recorder, results):
     self.history.append({**self._row, **results, 'seconds': time.perf_counter()-self._began})
     self._row = None
 
-# %% ../../nbs/callback/01_record.ipynb #c1d2aafe
-@patch
-def state_dict(self:Recorder) -> dict:
-    "What was recorded so far, in this epoch too"
-    return dict(history=self.history, losses=self.losses, hypers=self.hypers, epoch_losses=list(self._mean.losses), epoch_rows=self._mean.rows)
-
-@patch
-def load_state_dict(self:Recorder, state:dict):
-    self.history[:],self.losses[:] = state['history'],state['losses']
-    for n,values in state['hypers'].items(): self.hypers[n][:] = values
-    self._mean = _Average()
-    self._mean.losses,self._mean.rows = list(state['epoch_losses']),list(state['epoch_rows'])
-
 # %% ../../nbs/callback/01_record.ipynb #5f82ddd6
 def _update(metric, run):
     "Update `metric`, and say with which shapes if it fails"
@@ -145,6 +132,19 @@ def _warn_nan_results(results, metrics):
     names = [n for n,v in results.items() if n not in quiet and isinstance(v, float) and math.isnan(v)]
     if names: warn(f"Over the validation set, {', '.join(names)} is NaN. A metric can be undefined there (a class without a sample), or predictions or targets hold NaN.")
     return bool(names)
+
+# %% ../../nbs/callback/01_record.ipynb #c1d2aafe
+@patch
+def state_dict(self:Recorder) -> dict:
+    "What was recorded so far, in this epoch too"
+    return dict(history=self.history, losses=self.losses, hypers=self.hypers, epoch_losses=list(self._mean.losses), epoch_rows=self._mean.rows)
+
+@patch
+def load_state_dict(self:Recorder, state:dict):
+    self.history[:],self.losses[:] = state['history'],state['losses']
+    for n,values in state['hypers'].items(): self.hypers[n][:] = values
+    self._mean = _Average()
+    self._mean.losses,self._mean.rows = list(state['epoch_losses']),list(state['epoch_rows'])
 
 # %% ../../nbs/callback/01_record.ipynb #b2e82eb4
 @patch

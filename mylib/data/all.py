@@ -36,8 +36,8 @@ __all__ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 't
            'DataLoaders', 'DataBlock', 'events', 'Callback', 'Changer', 'Watcher', 'Cancel', 'Run', 'Recorder',
            'ParamScheduler', 'ProgressTable', 'MixedPrecision', 'GradientAccumulation', 'GradientClip',
            'SaveModelCallback', 'EarlyStoppingCallback', 'ReduceLROnPlateau', 'TerminateOnNaN', 'EMA', 'CSVLogger',
-           'ShortEpoch', 'BnFreeze', 'minimum', 'steep', 'valley', 'slide', 'LRFinder', 'SuggestedLRs', 'Learner',
-           'Interpretation', 'ClassificationInterpretation', 'read_bundle', 'load_learner']
+           'ShortEpoch', 'BnFreeze', 'MixUp', 'CutMix', 'Checkpoint', 'minimum', 'steep', 'valley', 'slide', 'LRFinder',
+           'SuggestedLRs', 'Learner', 'Interpretation', 'ClassificationInterpretation', 'read_bundle', 'load_learner']
 
 # %% ../../nbs/data/99_all.ipynb #e5e56d4e
 import json, math, os, random, re, shutil, sys, tempfile, time
@@ -109,6 +109,8 @@ from ..callback.keep import SaveModelCallback, EarlyStoppingCallback, ReduceLROn
 from ..callback.ema import EMA
 from ..callback.log import CSVLogger
 from ..callback.short import ShortEpoch, BnFreeze
+from ..callback.mixup import MixUp, CutMix
+from ..callback.checkpoint import Checkpoint
 
 from ..learner.lr_find import minimum, steep, valley, slide, LRFinder, SuggestedLRs
 from ..learner.learner import Learner
@@ -159,7 +161,7 @@ _all_ = ['Transform', 'RandTransform', 'transform_slots', 'Pipeline', 'image_ext
 # %% ../../nbs/data/99_all.ipynb #b05006e3
 _all_ = ['events', 'Callback', 'Changer', 'Watcher', 'Cancel', 'Run', 'Recorder', 'ParamScheduler', 'ProgressTable',
          'MixedPrecision', 'GradientAccumulation', 'GradientClip', 'SaveModelCallback', 'EarlyStoppingCallback',
-         'ReduceLROnPlateau', 'TerminateOnNaN', 'EMA', 'CSVLogger', 'ShortEpoch', 'BnFreeze']
+         'ReduceLROnPlateau', 'TerminateOnNaN', 'EMA', 'CSVLogger', 'ShortEpoch', 'BnFreeze', 'MixUp', 'CutMix', 'Checkpoint']
 
 # %% ../../nbs/data/99_all.ipynb #8214c44e
 _all_ = ['minimum', 'steep', 'valley', 'slide', 'LRFinder', 'SuggestedLRs', 'Learner', 'Interpretation',

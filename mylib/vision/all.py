@@ -36,17 +36,18 @@ __all__ = ['Image', 'json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'temp
            'MultiCategoryBlock', 'RegressionSetup', 'RegressionBlock', 'DataLoaders', 'DataBlock', 'events', 'Callback',
            'Changer', 'Watcher', 'Cancel', 'Run', 'Recorder', 'ParamScheduler', 'ProgressTable', 'MixedPrecision',
            'GradientAccumulation', 'GradientClip', 'SaveModelCallback', 'EarlyStoppingCallback', 'ReduceLROnPlateau',
-           'TerminateOnNaN', 'EMA', 'CSVLogger', 'ShortEpoch', 'BnFreeze', 'minimum', 'steep', 'valley', 'slide',
-           'LRFinder', 'SuggestedLRs', 'Learner', 'Interpretation', 'ClassificationInterpretation', 'read_bundle',
-           'load_learner', 'TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'PILImage', 'PILImageBW',
-           'PILMask', 'image_size', 'OpenImage', 'verify_image', 'verify_images', 'resize_image', 'resize_images',
-           'imagenet_stats', 'cifar_stats', 'mnist_stats', 'ResizeMethod', 'PadMode', 'Resize', 'RandomResizedCrop',
-           'CropPad', 'RandomCrop', 'FlipItem', 'DihedralItem', 'ToTensor', 'IntToFloatTensor', 'Normalize', 'Augment',
-           'aug_transforms', 'Flip', 'Dihedral', 'Rotate', 'Zoom', 'Warp', 'Brightness', 'Contrast', 'Saturation',
-           'Hue', 'create_head', 'TimmBody', 'TorchvisionBody', 'create_body', 'create_vision_model', 'default_split',
-           'model_stats', 'ImageBlock', 'ImageDataLoaders', 'vision_learner', 'models', 'alexnet', 'convnext_base',
-           'convnext_large', 'convnext_small', 'convnext_tiny', 'densenet121', 'densenet161', 'densenet169',
-           'densenet201', 'efficientnet_b0', 'efficientnet_b1', 'efficientnet_b2', 'efficientnet_b3', 'efficientnet_b4',
+           'TerminateOnNaN', 'EMA', 'CSVLogger', 'ShortEpoch', 'BnFreeze', 'MixUp', 'CutMix', 'Checkpoint', 'minimum',
+           'steep', 'valley', 'slide', 'LRFinder', 'SuggestedLRs', 'Learner', 'Interpretation',
+           'ClassificationInterpretation', 'read_bundle', 'load_learner', 'TensorImage', 'TensorMask', 'TensorPoint',
+           'TensorBBox', 'PILImage', 'PILImageBW', 'PILMask', 'image_size', 'OpenImage', 'verify_image',
+           'verify_images', 'resize_image', 'resize_images', 'imagenet_stats', 'cifar_stats', 'mnist_stats',
+           'ResizeMethod', 'PadMode', 'Resize', 'RandomResizedCrop', 'CropPad', 'RandomCrop', 'FlipItem',
+           'DihedralItem', 'ToTensor', 'IntToFloatTensor', 'Normalize', 'Augment', 'aug_transforms', 'Flip', 'Dihedral',
+           'Rotate', 'Zoom', 'Warp', 'Brightness', 'Contrast', 'Saturation', 'Hue', 'create_head', 'TimmBody',
+           'TorchvisionBody', 'create_body', 'create_vision_model', 'default_split', 'model_stats', 'ImageBlock',
+           'ImageDataLoaders', 'vision_learner', 'models', 'alexnet', 'convnext_base', 'convnext_large',
+           'convnext_small', 'convnext_tiny', 'densenet121', 'densenet161', 'densenet169', 'densenet201',
+           'efficientnet_b0', 'efficientnet_b1', 'efficientnet_b2', 'efficientnet_b3', 'efficientnet_b4',
            'efficientnet_b5', 'efficientnet_b6', 'efficientnet_b7', 'efficientnet_v2_l', 'efficientnet_v2_m',
            'efficientnet_v2_s', 'googlenet', 'inception_v3', 'maxvit_t', 'mnasnet0_5', 'mnasnet1_0', 'mobilenet_v2',
            'mobilenet_v3_large', 'mobilenet_v3_small', 'regnet_x_400mf', 'regnet_x_800mf', 'regnet_y_400mf',
@@ -136,6 +137,8 @@ from ..callback.keep import SaveModelCallback, EarlyStoppingCallback, ReduceLROn
 from ..callback.ema import EMA
 from ..callback.log import CSVLogger
 from ..callback.short import ShortEpoch, BnFreeze
+from ..callback.mixup import MixUp, CutMix
+from ..callback.checkpoint import Checkpoint
 
 from ..learner.lr_find import minimum, steep, valley, slide, LRFinder, SuggestedLRs
 from ..learner.learner import Learner
@@ -198,7 +201,7 @@ _all_ = ['Transform', 'RandTransform', 'transform_slots', 'Pipeline', 'image_ext
 # %% ../../nbs/vision/99_all.ipynb #2980d379
 _all_ = ['events', 'Callback', 'Changer', 'Watcher', 'Cancel', 'Run', 'Recorder', 'ParamScheduler', 'ProgressTable',
          'MixedPrecision', 'GradientAccumulation', 'GradientClip', 'SaveModelCallback', 'EarlyStoppingCallback',
-         'ReduceLROnPlateau', 'TerminateOnNaN', 'EMA', 'CSVLogger', 'ShortEpoch', 'BnFreeze']
+         'ReduceLROnPlateau', 'TerminateOnNaN', 'EMA', 'CSVLogger', 'ShortEpoch', 'BnFreeze', 'MixUp', 'CutMix', 'Checkpoint']
 
 # %% ../../nbs/vision/99_all.ipynb #826eb3c5
 _all_ = ['minimum', 'steep', 'valley', 'slide', 'LRFinder', 'SuggestedLRs', 'Learner', 'Interpretation',
