@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -39,14 +40,14 @@ def _settings(cb):
 
 # %% ../../nbs/callback/11_checkpoint.ipynb #a3347447
 def _bytes(item, root):
-    if isinstance(item, os.PathLike): return os.path.relpath(item, root).replace(os.sep, '/').encode()
+    if isinstance(item, Path): return item.as_posix().removeprefix(root).encode()
     if isinstance(item, (Tensor, np.ndarray)): return np.ascontiguousarray(item).tobytes()
     return _name(item).encode()
 
-def _digest(items:Iterable, root) -> str:
-    "A short sum of all `items`"
+def _digest(items:Iterable, root:str) -> str:
+    "A short sum of all `items`; of paths without `root`, which ends in a slash"
     sums = hashlib.blake2b(digest_size=8)
-    if hasattr(items, 'iloc'): items = items.astype(str).agg('\t'.join, axis=1) if len(items.columns) else items.index
+    if hasattr(items, 'iloc'): items = [pd.util.hash_pandas_object(items.astype(str)).to_numpy()]
     for o in items: sums.update(_bytes(o, root)+b'\0')
     return sums.hexdigest()
 
@@ -72,7 +73,7 @@ def identity(
     run, # A `mylib.callback.run.Run` at its beginning
 ) -> dict: # Numbers, text, lists and dictionaries
     "What a fit is: a state of it fits another run only when this is the same"
-    opt,root = run.opt,Path(run.path).absolute()
+    opt,root = run.opt,f'{Path(run.path).as_posix()}/'
     groups = [{k: _setting(v) for k,v in g.items() if k!='params'} for g in opt.state_dict()['param_groups']]
     return dict(model=_model(run.model), data=_data(run.dls.train, root), loss=_name(run.loss_func), epochs=run.n_epoch, schedules=_schedules(run.callbacks),
                 optimizer=dict(kind=type(getattr(opt, 'opt', opt)).__name__, groups=groups),
