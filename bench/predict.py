@@ -1,12 +1,13 @@
 """Milliseconds of `learn.predict` on one picture and seconds of `get_preds` on many: ours, by hand, and fastai
 
-    python bench/predict.py [--archs mobilenetv2_100 resnet18] [--size 224] [--n 1000] [--repeats 15] [--no-fastai]
+    python bench/predict.py [--archs mobilenetv2_100 resnet18] [--size 224] [--n 1000] [--repeats 9] [--no-fastai]
 
 `by hand` is what one would write without a library: open, cut and shrink the picture with PIL, make floats, normalize, and the model's forward
 pass with a softmax; `forward` is that pass alone. Aimed at: ours takes at most 1.2 times as long as by hand.
 `overhead` is `predict` with a model that does nothing on a picture that is already open: what the library itself costs.
 """
-import argparse, functools, os, tempfile
+import argparse, functools, os, statistics, tempfile
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,9 @@ class ByHand:
         return torch.cat([self.forward(torch.stack([self.prepare(Image.open(f)) for f in files[i:i+bs]])) for i in range(0, len(files), bs)])
 
 
+def median_of_5(f): return statistics.median(seconds(f) for _ in range(5)) # a process that waited for its turn begins slowly
+
+
 class Nothing(nn.Module):
     def __init__(self): super().__init__(); self.w = nn.Parameter(torch.zeros(2))
     def forward(self, x): return self.w.expand(len(x), 2)
@@ -62,9 +66,10 @@ def compare(path, arch, args):
     loaders = sides('Predict', not args.no_fastai, path=str(path), arch=arch, size=args.size, workers=args.workers, threads=args.threads)
     opened,x = PILImage.create(files[0]),torch.rand(1, 3, args.size, args.size).contiguous(memory_format=torch.channels_last)
     rows = []
-    for what,item in (('a file', str(files[0])), ('an open picture', opened)):
-        tasks = {k: lambda v=v: v('one', n=1, opened=item is opened)[0] for k,v in loaders.items()}
-        tasks.update({'by hand': lambda: seconds(lambda: hand.one(item)), 'forward': lambda: seconds(lambda: hand.forward(x))})
+    unseen = cycle(files)
+    for what,item in (('a file', lambda: next(unseen)), ('an open picture', lambda: opened)):
+        tasks = {k: lambda v=v: statistics.median(v('one', n=5, opened=what!='a file')) for k,v in loaders.items()}
+        tasks.update({'by hand': lambda: median_of_5(lambda: hand.one(item())), 'forward': lambda: median_of_5(lambda: hand.forward(x))})
         for f in tasks.values(): f()
         rows.append([f'{arch}: {what}, ms', in_turn(tasks, args.repeats), 1e3, 1])
     tasks = {k: functools.partial(v, 'many', path=str(path), bs=64) for k,v in loaders.items()}
@@ -82,7 +87,7 @@ def main():
     p.add_argument('--n', type=int, default=1000, help='pictures for get_preds')
     p.add_argument('--workers', type=int, default=min(8, os.cpu_count() or 1), help='threads of ours and processes of fastai')
     p.add_argument('--threads', type=int, default=1, help="PyTorch's own threads; with more than one, anything else that runs makes them wait for one another")
-    p.add_argument('--repeats', type=int, default=15)
+    p.add_argument('--repeats', type=int, default=9)
     p.add_argument('--many-repeats', type=int, default=1)
     fastai_argument(p)
     args = p.parse_args()
@@ -90,7 +95,7 @@ def main():
     some = sides('Augment', not args.no_fastai, kind='flip', bs=1, size=8, threads=1)
     said(some)
     close(some)
-    print(f"JPEGs of 500x375, {args.threads} of PyTorch's threads; median of {args.repeats} (middle half), and how many times as long as by hand\n")
+    print(f"JPEGs of 500x375, {args.threads} of PyTorch's threads; median of {args.repeats} turns (middle half), each the middle of 5, and how many times as long as by hand\n")
     with tempfile.TemporaryDirectory() as folder:
         path = make_photos(Path(folder)/'photos', args.n)
         overhead(make_photos(Path(folder)/'few', 16), args.size, args.repeats)
