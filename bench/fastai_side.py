@@ -10,7 +10,7 @@ from fastai.vision.all import (CrossEntropyLossFlat, DataLoaders, Flip, FlipItem
                                PILImage, RandomResizedCrop, Resize, TensorImage, aug_transforms, error_rate, vision_learner)
 from torch import nn
 
-from common import serve
+from common import serve, warm_allocator
 
 warnings.simplefilter('ignore')
 
@@ -95,6 +95,7 @@ class Augment(Task):
 class Predict(Task):
     def __init__(self, path, arch, size, workers, threads):
         torch.set_num_threads(threads)
+        warm_allocator()
         self.learn = photo_learner(path, arch, None, size, 32, workers, False)
         self.files = cycle(sorted(map(str, Path(path).rglob('*.jpg'))))
         self.opened = PILImage.create(next(self.files))

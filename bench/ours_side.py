@@ -18,7 +18,7 @@ from mylib.vision.image import PILImage, TensorImage
 from mylib.vision.learner import vision_learner
 from mylib.vision.transform import FlipItem, RandomResizedCrop, Resize
 
-from common import serve
+from common import serve, warm_allocator
 
 
 def timed(f):
@@ -94,6 +94,7 @@ class Augment(Task):
 class Predict(Task):
     def __init__(self, path, arch, size, workers, threads):
         torch.set_num_threads(threads)
+        warm_allocator()
         self.learn = photo_learner(path, arch, None, size, 32, workers, False)
         self.files = cycle(sorted(map(str, Path(path).rglob('*.jpg'))))
         self.opened = PILImage.create(next(self.files))

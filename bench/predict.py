@@ -22,7 +22,7 @@ from mylib.vision.image import PILImage
 from mylib.vision.model import create_vision_model
 from mylib.vision.transform import RandomResizedCrop
 
-from common import close, fastai_argument, in_turn, make_photos, middle, ratio, said, seconds, sides, table
+from common import close, fastai_argument, in_turn, make_photos, middle, ratio, said, seconds, sides, table, warm_allocator
 
 mean,std = torch.tensor([0.485, 0.456, 0.406])[:,None,None], torch.tensor([0.229, 0.224, 0.225])[:,None,None]
 
@@ -92,6 +92,7 @@ def main():
     fastai_argument(p)
     args = p.parse_args()
     torch.set_num_threads(args.threads)
+    warm_allocator()
     some = sides('Augment', not args.no_fastai, kind='flip', bs=1, size=8, threads=1)
     said(some)
     close(some)
