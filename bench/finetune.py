@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from mylib.train.optimizer import make_groups
 from mylib.vision.model import create_vision_model, default_split
 
-from common import close, fastai_argument, in_turn, make_photos, middle, photo_arguments, ratio, said, seconds, sides, some_photos, table
+from common import close, fastai_argument, in_turn, make_photos, middle, photo_arguments, ratio, said, seconds, sides, some_photos, table, warm_allocator
 
 formats = {'channels last': torch.channels_last, 'contiguous': torch.contiguous_format}
 
@@ -52,6 +52,7 @@ def epochs(title, path, arch, weights, size, args, augment):
     loaders = sides('FineTune', not args.no_fastai, path=str(path), arch=arch, weights=weights, size=size, bs=args.bs, workers=args.workers, augment=augment)
     said(loaders)
     alone = Alone(arch, size, args.bs)
+    warm_allocator() # as the loaders do it on the other sides
     first = {k: v('epoch') for k,v in loaders.items()}
     tasks = {k: functools.partial(v, 'epoch') for k,v in loaders.items()}
     tasks['model alone'] = lambda: alone.epoch(*loaders['ours']('n'))

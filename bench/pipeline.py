@@ -73,7 +73,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--sizes', nargs='+', default=['500x375', '1600x1200'])
     p.add_argument('--n', type=int, default=320, help='pictures in each folder')
-    p.add_argument('--repeats', type=int, default=5)
+    p.add_argument('--repeats', type=int, default=3)
     p.add_argument('--bs', type=int, default=32)
     p.add_argument('--workers', type=int, default=min(8, os.cpu_count() or 1), help='threads of ours and processes of the others')
     fastai_argument(p)

@@ -225,13 +225,13 @@ def test_dl(self:DataLoaders,
     bs:int|None=None, # Samples a batch; `None`: as in validation
     num_workers:int|None=None, # Threads; `None`: as in validation
 ) -> DataLoader: # Its samples have no targets, unless `with_labels`
-    "A loader of new `items`, prepared as the validation items are"
+    "A loader of new `items`, prepared as the validation items are; they are not kept in the cache, since each is looked at once"
     dl = our_loader(self.loaders[-1], 'test_dl')
     if not isinstance(dl.dataset, Datasets): return dl.new(items, shuffle=False, training=False, drop_last=False)
     if len(items)==0: raise UsageError("There are no items to make a test loader of. Check where they come from.")
     ds = dl.dataset.on_items(items, n_slots=None if with_labels else self.n_inp)
     if not with_labels and not _as_trained(dl.dataset, item_at(items, 0)): ds = ds.map_steps(_no_getter)
-    return dl.new(ds, shuffle=False, training=False, drop_last=False, batch_size=bs or dl.batch_size,
+    return dl.new(ds, shuffle=False, training=False, drop_last=False, cache=False, batch_size=bs or dl.batch_size,
                   num_workers=dl.num_workers if num_workers is None else num_workers)
 
 # %% ../../nbs/data/07_loaders.ipynb #198b8ced

@@ -96,7 +96,7 @@ def _precision(self:Learner):
 @patch
 def _extra(self:Learner, cbs=None):
     "The callbacks of a walk, but for the recorder"
-    self.model.to(self.device)
+    if any(p.device!=self.device for p in self.model.parameters()): self.model.to(self.device) # which takes a millisecond even when there is nothing to do
     return [ProgressTable(self.bar), *self._precision(), *([] if self.train_bn else [BnFreeze()]), *self.cbs, *listed(cbs)]
 
 @patch
