@@ -8,7 +8,7 @@ Docs: https://mylib-team.github.io/mylib/data/loader.html.md"""
 __all__ = ['stack_slot', 'DataLoader']
 
 # %% ../../nbs/data/05_loader.ipynb #c4e80586
-import os
+import os, threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -228,13 +228,28 @@ def batches(self:DataLoader,
         yield self._on_device(batch, epoch, b)
 
 # %% ../../nbs/data/05_loader.ipynb #e9697a65
+def _threads(n):
+    "`n` threads, in each of which PyTorch uses that thread alone"
+    pool,ready,torch_threads = ThreadPoolExecutor(n, thread_name_prefix='mylib-loader'),threading.Barrier(n+1),torch.get_num_threads()
+    def alone():
+        torch.get_num_threads() # which lets PyTorch do what it does the first time in a thread
+        torch.set_num_threads(1)
+        ready.wait()
+    try:
+        for _ in range(n): pool.submit(alone)
+        ready.wait()
+    except BaseException: ready.abort(); pool.shutdown(); raise
+    finally: torch.set_num_threads(torch_threads)
+    return pool
+
+# %% ../../nbs/data/05_loader.ipynb #bcd9d9f1
 @patch
 def _loaded(self:DataLoader, chunks, epoch):
     "What `_load` makes of each chunk, in order; threads work a few chunks ahead, and stop when nobody asks any more"
     if not self.num_workers:
         yield from (self._load(c, epoch) for c in chunks)
         return
-    pool,ahead,todo = ThreadPoolExecutor(self.num_workers, thread_name_prefix='mylib-loader'),deque(),iter(chunks)
+    pool,ahead,todo = _threads(self.num_workers),deque(),iter(chunks)
     try:
         ahead.extend(pool.submit(self._load, c, epoch) for c in islice(todo, self.num_workers+2))
         while ahead:
@@ -255,7 +270,7 @@ def few(self:DataLoader, n:int):
     "A batch of the first `n` samples of the present epoch"
     return self._first_batch(min(n, self.n))
 
-# %% ../../nbs/data/05_loader.ipynb #bcd9d9f1
+# %% ../../nbs/data/05_loader.ipynb #fc825e59
 @patch
 def _first_batch(self:DataLoader, n):
     idxs = self.order(self.epoch)[:n or 1]
@@ -273,7 +288,7 @@ def new(self:DataLoader,
     names = 'batch_size shuffle drop_last item_tfms batch_tfms training num_workers device seed cache'.split()
     return DataLoader(self.dataset if dataset is None else dataset, **{**{n: getattr(self, n) for n in names}, **kwargs})
 
-# %% ../../nbs/data/05_loader.ipynb #fc825e59
+# %% ../../nbs/data/05_loader.ipynb #c26511cf
 class _Some:
     "The samples of `dataset` at `idxs`; the rest is the data set's own"
     def __init__(self, dataset, idxs): self.dataset,self.idxs = dataset,idxs
