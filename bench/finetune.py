@@ -3,12 +3,12 @@
     python bench/finetune.py [--photos FILE.tgz] [--weights FILE.safetensors] [--size 128] [--repeats 3] [--no-fastai]
 
 1. `mobilenetv2_100`, all layers, on photos: RandomResizedCrop and aug_transforms on both sides. `model alone` is forward,
-   backward and step on batches that are already there, as often as an epoch of ours does that, and the forward passes of validation.
+   backward and step of the same model in our process, on the batches of an epoch of ours, which are there already, and validation's forward passes.
    Aimed at: ours takes at most 1.1 times as long.
 2. The same model alone with weights and inputs in either memory format: ours uses channels last for both.
 3. `mobilenetv3_small_050` at 128 pixels on JPEGs of 1600 x 1200, where decoding is the limit. Aimed at: the second epoch takes half as long as fastai's.
 """
-import argparse, functools, os, tempfile, time
+import argparse, functools, os, tempfile
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from mylib.train.optimizer import make_groups
 from mylib.vision.model import create_vision_model, default_split
 
-from common import close, fastai_argument, in_turn, make_photos, middle, photo_arguments, ratio, said, seconds, sides, some_photos, table, warm_allocator
+from common import close, fastai_argument, in_turn, make_photos, middle, photo_arguments, ratio, said, seconds, sides, some_photos, table
 
 formats = {'channels last': torch.channels_last, 'contiguous': torch.contiguous_format}
 
@@ -29,33 +29,20 @@ class Alone:
         self.opt = torch.optim.AdamW(make_groups(self.model, default_split), lr=1e-3, fused=True)
         self.x,self.y = torch.rand(bs, 3, size, size).contiguous(memory_format=formats[inputs]), torch.randint(10, (bs,))
 
-    def step(self, n=None):
-        F.cross_entropy(self.model(self.x[:n]), self.y[:n]).backward()
+    def step(self):
+        F.cross_entropy(self.model(self.x), self.y).backward()
         self.opt.step()
         self.opt.zero_grad()
-
-    def epoch(self, n_train, n_valid):
-        "Wall and CPU seconds for so many pictures"
-        bs = len(self.x)
-        def sizes(n): return [min(bs, n-i) for i in range(0, n, bs)]
-        began = time.perf_counter(),time.process_time()
-        self.model.train()
-        for n in sizes(n_train): self.step(n)
-        self.model.eval()
-        with torch.no_grad():
-            for n in sizes(n_valid): self.model(self.x[:n])
-        return time.perf_counter()-began[0], time.process_time()-began[1]
 
 
 def epochs(title, path, arch, weights, size, args, augment):
     "The table of one task: the first epoch, and later ones in turn"
     loaders = sides('FineTune', not args.no_fastai, path=str(path), arch=arch, weights=weights, size=size, bs=args.bs, workers=args.workers, augment=augment)
     said(loaders)
-    alone = Alone(arch, size, args.bs)
-    warm_allocator() # as the loaders do it on the other sides
     first = {k: v('epoch') for k,v in loaders.items()}
     tasks = {k: functools.partial(v, 'epoch') for k,v in loaders.items()}
-    tasks['model alone'] = lambda: alone.epoch(*loaders['ours']('n'))
+    tasks['model alone'] = functools.partial(loaders['ours'], 'alone')
+    for _ in range(2): tasks['model alone']()
     res = in_turn(tasks, args.repeats)
     def row(k): return [k, f'{first[k][0]:.1f}' if k in first else '', *(o for i in (0, 1) for o in (middle([v[i] for v in res[k]], digits=1), ratio([v[i] for v in res[k]], [v[i] for v in res['model alone']]))),
                         f"{loaders[k]('accuracy'):.2f}" if k in loaders else '']

@@ -1,5 +1,5 @@
 """Our side of the benchmarks; see `common.Side`"""
-import contextlib, ctypes, gc, io, platform, resource, time, weakref
+import contextlib, copy, ctypes, gc, io, platform, resource, time, weakref
 from itertools import cycle
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from mylib.data.loaders import DataLoaders
 from mylib.data.transform import transform_slots
 from mylib.learner.learner import Learner
 from mylib.train.losses import CrossEntropyLossFlat
+from mylib.train.optimizer import make_groups
 from mylib.vision.augment import Flip, aug_transforms
 from mylib.vision.data import ImageDataLoaders
 from mylib.vision.image import PILImage, TensorImage
@@ -72,13 +73,30 @@ def photo_learner(path, arch, weights, size, bs, workers, augment, cache=None):
     return learn
 
 
+def plain_epoch(model, opt, loss_func, train, valid):
+    model.train()
+    for x,y in train:
+        loss_func(model(x), y).backward()
+        opt.step()
+        opt.zero_grad()
+    model.eval()
+    with torch.no_grad():
+        for x,_ in valid: model(x)
+
+
 class FineTune(Task):
     def __init__(self, precision=None, **kwargs): self.learn = photo_learner(**kwargs).to_precision(precision)
 
     def epoch(self):
         with self.learn.no_bar(), contextlib.redirect_stdout(io.StringIO()): return timed(lambda: self.learn.fit_one_cycle(1, 1e-3))
     def accuracy(self): return 1-self.learn.history[-1]['error_rate']
-    def n(self): return [dl.n for dl in self.learn.dls]
+
+    def alone(self):
+        "Wall and CPU seconds of an epoch of the model alone, a plain loop over batches that are there"
+        if not hasattr(self, 'bare'): self.bare = copy.deepcopy(self.learn.model),*map(list, self.learn.dls)
+        model,train,valid = self.bare
+        opt = self.learn.opt_func(make_groups(model, self.learn.splitter), lr=1e-3)
+        return timed(lambda: plain_epoch(model, opt, self.learn.loss_func, train, valid))
 
 
 class Augment(Task):

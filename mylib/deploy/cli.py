@@ -144,7 +144,7 @@ def _resumed(args):
         now = getattr(args, n)
         if n in ('path', 'weights') and now: now = str(Path(now).absolute())
         if now not in (getattr(default, n), found[n]):
-            raise UsageError(f"{'The folder of pictures' if n=='path' else '--'+n} is {now} now, but was {found[n]} when the training in {args.out} began. "
+            raise UsageError(f"{'The folder of pictures' if n=='path' else '--'+n} is {now} now, but was {'left to the default' if found[n] is None else found[n]} when the training in {args.out} began. "
                              "Leave it out to go on, or begin another training without --resume.")
     return argparse.Namespace(**{**vars(args), **{n: found[n] for n in _kept}}),found
 
