@@ -1,0 +1,105 @@
+"""What both sides of the benchmarks do alike; each side adds how its library makes things. See `common.Side`"""
+import ctypes, gc, platform, resource, time, weakref
+from itertools import cycle
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import nn
+
+from common import warm_allocator
+
+
+def timed(f):
+    "Wall and CPU seconds of `f`, with those of processes that it ended"
+    def cpu(): return time.process_time()+sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    began = time.perf_counter(),cpu()
+    f()
+    return time.perf_counter()-began[0], cpu()-began[1]
+
+
+def resident():
+    "Megabytes that this process holds"
+    return int(Path('/proc/self/statm').read_text().split()[1])*resource.getpagesize()/2**20
+
+
+class Task:
+    lib = None # The names of the library that a side measures: both have them
+    def versions(self): return f"Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}"
+    def peak(self): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
+
+
+class LoopTask(Task):
+    "Small nets on batches that are there; a side has `fit`"
+    def __init__(self, widths, bs, n):
+        torch.set_num_threads(1)
+        gen,self.widths = torch.Generator().manual_seed(0),widths
+        self.batches = [(torch.randn(bs, widths[0], generator=gen), torch.randint(widths[-1], (bs,), generator=gen)) for _ in range(n)]
+
+    def model(self):
+        torch.manual_seed(0)
+        return nn.Sequential(*[o for i,j in zip(self.widths, self.widths[1:]) for o in (nn.Linear(i, j), nn.ReLU())][:-1])
+
+
+class PipelineTask(Task):
+    "Walks over a loader, with as many threads or processes as `workers`"
+    def __init__(self, path, kind, size, bs, workers, threads):
+        torch.set_num_threads(threads)
+        lib = self.lib
+        tfms = dict(random=lambda: [lib.RandomResizedCrop(size, min_scale=0.35), lib.FlipItem()], resize=lambda: [lib.Resize(size)])[kind]
+        self.make = lambda: lib.ImageDataLoaders.from_folder(path, valid_pct=0.01, seed=1, bs=bs, item_tfms=tfms(), num_workers=workers, device='cpu')
+        self.dls = None
+
+    def epoch(self, first):
+        "Pictures a second, of a new loader if it is to be a `first` epoch"
+        if first or self.dls is None: self.dls = self.make()
+        began = time.perf_counter()
+        n = sum(len(o[0]) for o in self.dls.train)
+        return n/(time.perf_counter()-began)
+
+
+class PhotoTask(Task):
+    "Has a learner for the photos in a folder; a side has `make_learner(dls, arch, weights)`"
+    def prepare(self, path, arch, weights, size, bs, workers, augment):
+        dls = self.lib.ImageDataLoaders.from_folder(path, valid_pct=0.05, seed=1, bs=bs, item_tfms=[self.lib.RandomResizedCrop(size, min_scale=0.35)],
+                                                    batch_tfms=self.lib.aug_transforms() if augment else [], num_workers=workers, device='cpu')
+        self.learn = self.make_learner(dls, arch, weights)
+        self.learn.unfreeze()
+
+
+def some_bytes(bs, size): return torch.randint(256, (bs, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+class PredictTask(PhotoTask):
+    "Predicts one picture, or a folder of them"
+    def __init__(self, path, arch, size, workers, threads):
+        torch.set_num_threads(threads)
+        warm_allocator()
+        self.prepare(path, arch, None, size, 32, workers, False)
+        self.files = cycle(sorted(map(str, Path(path).rglob('*.jpg'))))
+        self.opened = self.lib.PILImage.create(next(self.files))
+
+    def one(self, n, opened):
+        "Seconds of each of `n` predictions, of files that were not seen before or of one picture"
+        with self.learn.no_bar(): return [timed(lambda: self.learn.predict(self.opened if opened else next(self.files)))[0] for _ in range(n)]
+
+    def many(self, path, bs):
+        dl = self.learn.dls.test_dl(sorted(map(str, Path(path).rglob('*.jpg'))), bs=bs)
+        with self.learn.no_bar(): return timed(lambda: self.learn.get_preds(dl=dl))[0]
+
+
+class GivesBack:
+    "For a task with a learner: what is left after `del learn`, with the garbage collector off"
+    def left(self):
+        gc.disable()
+        before,kept = resident(),[weakref.ref(o) for o in (self.learn, self.learn.model, self.learn.dls, self.learn.dls.train, *self.learn.model.parameters())]
+        del self.learn
+        alive = sum(o() is not None for o in kept)
+        after = resident()
+        ctypes.CDLL(None).malloc_trim(0) # C's allocator keeps what it was given back, for later
+        return dict(before=before, after=after, trimmed=resident(), alive=alive, objects=len(kept))
+
+
+def tasks_in(names):
+    "The tasks among the names of a script"
+    return {k: v for k,v in names.items() if isinstance(v, type) and issubclass(v, Task)}
