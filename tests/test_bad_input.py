@@ -531,7 +531,7 @@ def test_names_of_all_kinds(path, capsys):
 
 
 def small(path, bs=4, **kwargs):
-    with vision_learner(loaders(path, **kwargs).__class__(*[dl.new(batch_size=bs) for dl in loaders(path, **kwargs)]), 'resnet10t', pretrained=False).no_bar() as learn:
+    with vision_learner(loaders(path, **kwargs).new(bs=bs), 'resnet10t', pretrained=False).no_bar() as learn:
         learn.fit(1)
         assert np.isfinite(learn.history[0]['train_loss']) and np.isfinite(learn.history[0]['valid_loss'])
         assert len(learn.get_preds()[0])==len(learn.dls.valid_ds)

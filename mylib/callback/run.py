@@ -227,7 +227,6 @@ def load_state_dict(self:Run,
 ):
     "Let the loop begin where `state` was taken; to be called before `fit`, or in `before_fit`"
     self._state,self.epoch,self._start = state,state['epoch'],state['batch']
-    for n,v in state['loader'].items(): setattr(self.dls.train, n, v)
 
 # %% ../../nbs/callback/00_run.ipynb #1d763b12
 @patch

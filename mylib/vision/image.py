@@ -9,7 +9,7 @@ __all__ = ['TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'PILImage',
            'OpenImage', 'ImageLoader', 'verify_image', 'verify_images', 'resize_image', 'resize_images']
 
 # %% ../../nbs/vision/00_image.ipynb #b6f6d816
-import io, os, warnings
+import io, os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision import tv_tensors
 
-from ..core.core import UsageError, whole_file
+from ..core.core import UsageError, warn, whole_file
 from ..core.part import part
 from ..core.show import show_image
 from ..data.items import get_image_files
@@ -382,5 +382,5 @@ def resize_images(
         return True
     fns = get_image_files(path, recurse=recurse)
     left = L(fn for fn,done in zip(fns, _each(_one, fns, max_workers)) if not done)
-    if left: warnings.warn(f"{len(left)} of {len(fns)} files are no readable pictures and were left as they are; `verify_images` lists them.")
+    if left: warn(f"{len(left)} of {len(fns)} files are no readable pictures and were left as they are; `verify_images` lists them.")
     return left
