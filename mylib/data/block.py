@@ -19,10 +19,13 @@ from torch import Tensor
 from ..core.core import UsageError, listed, near
 from ..core.part import part
 from .transform import Transform
+from .dataset import Datasets, Getter
 from ..train.losses import (BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat, argmax, identity, sigmoid, softmax, threshold)
 from ..train.metrics import accuracy_multi, error_rate, rmse
 
 # %% ../../nbs/data/06_block.ipynb #ba606c87
+def _no_data(_item): raise UsageError("A learner that was loaded from a file has no training data. Give it some: learn.dls = dls")
+
 @part('data.TransformBlock')
 class TransformBlock:
     "What the library knows of one slot; this one knows only its steps"
@@ -50,6 +53,12 @@ class TransformBlock:
         "Show a decoded value on the axes `ctx`, as one more line of the title"
         ctx.set_title('\n'.join(filter(None, [ctx.get_title(), self.text(x)])), fontsize=9)
         return ctx
+
+    def blank(self): "An item of nothing, to try a loaded model on; `None` if the Block knows none"; return None
+    def predicted(self, _inputs:tuple, target): "What `predict` gives first, of the batch of one that was predicted and the decoded `target`"; return target
+    def empty_dataset(self, blocks:Sequence, n_inp:int) -> Datasets:
+        "A data set without items, for a learner that only predicts; this is the Block of its first slot"
+        return Datasets([None], [[Getter(_no_data, 'data'), *b.type_tfms] for b in blocks], n_inp=n_inp, blocks=blocks, do_setup=False)
 
     @property
     def vocab(self):

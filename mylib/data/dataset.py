@@ -169,12 +169,32 @@ def map_steps(self:Datasets, f:Callable) -> Datasets:
     new.pipes = [Pipeline([f(o) for o in p]) for p in self.pipes]
     return new
 
+def _path_like(o): return isinstance(o, (str, os.PathLike))
+
+def _as_trained(ds, item):
+    "Is `item` of the kind that the data set was made of?"
+    first = ds.item(0)
+    return isinstance(item, type(first)) or (_path_like(item) and _path_like(first))
+
+def _no_getter(f): return (lambda x: x) if isinstance(f, Getter) else f
+
 @patch
 def on_items(self:Datasets, items:Sequence, n_slots:int|None=None) -> Datasets:
     "The same pipelines over other `items`; the first `n_slots` slots only, if that is given"
     new = Datasets(items, [list(p) for p in self.pipes[:n_slots]], n_inp=self.n_inp, do_setup=False,
                    blocks=None if self.blocks is None else self.blocks[:n_slots])
     return new
+
+@patch
+def at(self:Datasets, idxs:Sequence[int]) -> Datasets:
+    "The samples at `idxs`, as a data set"
+    return self.on_items([self.item(i) for i in idxs])
+
+@patch
+def for_new(self:Datasets, items:Sequence, n_slots:int|None=None) -> Datasets:
+    "`on_items` of new items, which are of the kind trained on, or what the first steps after the user's own can open"
+    new = self.on_items(items, n_slots)
+    return new if n_slots is None or _as_trained(self, item_at(items, 0)) else new.map_steps(_no_getter)
 
 # %% ../../nbs/data/03_dataset.ipynb #ce2cb33a
 class TfmdLists(Datasets):

@@ -221,6 +221,7 @@ def batches(self:DataLoader,
 ) -> Iterator: # Batches on the device; `epoch` is not advanced
     "The batches of `epoch` from number `start` on"
     epoch,bs = self.epoch if epoch is None else epoch,self.batch_size or 1
+    if self.device is not None and hasattr(self.source, 'keep_on'): self.source.keep_on(self.device)
     order = self.order(epoch)
     chunks = [order[b*bs:(b+1)*bs] for b in range(start, len(self))]
     for b,(idxs,batch) in enumerate(zip(chunks, self._loaded(chunks, epoch)), start):
@@ -286,7 +287,7 @@ def new(self:DataLoader,
 ) -> DataLoader:
     "A loader with the same settings, but for those that are given"
     names = 'batch_size shuffle drop_last item_tfms batch_tfms training num_workers device seed cache'.split()
-    return DataLoader(self.dataset if dataset is None else dataset, **{**{n: getattr(self, n) for n in names}, **kwargs})
+    return type(self)(self.dataset if dataset is None else dataset, **{**{n: getattr(self, n) for n in names}, **kwargs})
 
 # %% ../../nbs/data/05_loader.ipynb #c26511cf
 class _Some:
@@ -301,7 +302,7 @@ def pick(self:DataLoader,
     idxs:Sequence[int], # Positions of the samples
 ) -> DataLoader: # Of one batch
     "A loader of the samples at `idxs`, in that order"
-    ds = self.dataset.on_items([self.dataset.item(i) for i in idxs]) if isinstance(self.dataset, Datasets) else _Some(self.dataset, idxs)
+    ds = self.dataset.at(idxs) if isinstance(self.dataset, Datasets) else _Some(self.dataset, idxs)
     return self.new(ds, batch_size=len(idxs), shuffle=False, training=False, drop_last=False, num_workers=0)
 
 # %% ../../nbs/data/05_loader.ipynb #2d9968e4

@@ -8,7 +8,6 @@ Docs: https://mylib-team.github.io/mylib/data/loaders.html.md"""
 __all__ = ['DataLoaders', 'our_loader', 'show_table']
 
 # %% ../../nbs/data/07_loaders.ipynb #a40ae935
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from fastcore.basics import patch
 
 from ..core.core import UsageError, concise, default_device, isolated_rng
 from .transform import as_slots
-from .dataset import Datasets, Getter, item_at
+from .dataset import Datasets
 from .loader import DataLoader
 from .block import TransformBlock, table_of
 
@@ -179,7 +178,7 @@ def show_batch(self:DataLoaders,
 def _repeated(dl, n):
     "The first sample of the epoch as `n` different epochs would change it"
     i = dl.order(dl.epoch)[:1]
-    one = dl.new(dl.dataset.on_items([dl.dataset.item(i[0])]), batch_size=1, shuffle=False, training=True, num_workers=0)
+    one = dl.new(dl.dataset.at(i), batch_size=1, shuffle=False, training=True, num_workers=0)
     return [s for epoch in range(n) for s in dl.decode_batch(next(one.batches(epoch)))]
 
 # %% ../../nbs/data/07_loaders.ipynb #4773eba1
@@ -205,16 +204,6 @@ def decode_target(self:DataLoaders, y):
     ds = getattr(self.loaders[-1], 'dataset', None)
     return ds.pipes[-1].decode(y) if isinstance(ds, Datasets) else y
 
-# %% ../../nbs/data/07_loaders.ipynb #6f2cd0fc
-def _path_like(o): return isinstance(o, (str, os.PathLike))
-
-def _as_trained(ds, item):
-    "Is `item` of the kind that the data set was made of?"
-    first = ds.item(0)
-    return isinstance(item, type(first)) or (_path_like(item) and _path_like(first))
-
-def _no_getter(f): return (lambda x: x) if isinstance(f, Getter) else f
-
 # %% ../../nbs/data/07_loaders.ipynb #d956f67d
 @patch
 @concise
@@ -229,8 +218,7 @@ def test_dl(self:DataLoaders,
     dl = our_loader(self.loaders[-1], 'test_dl')
     if not isinstance(dl.dataset, Datasets): return dl.new(items, shuffle=False, training=False, drop_last=False)
     if len(items)==0: raise UsageError("There are no items to make a test loader of. Check where they come from.")
-    ds = dl.dataset.on_items(items, n_slots=None if with_labels else self.n_inp)
-    if not with_labels and not _as_trained(dl.dataset, item_at(items, 0)): ds = ds.map_steps(_no_getter)
+    ds = dl.dataset.for_new(items, n_slots=None if with_labels else self.n_inp)
     return dl.new(ds, shuffle=False, training=False, drop_last=False, cache=False, batch_size=bs or dl.batch_size,
                   num_workers=dl.num_workers if num_workers is None else num_workers)
 
@@ -241,4 +229,4 @@ def new(self:DataLoaders,
 ) -> 'DataLoaders':
     "The same data with other settings"
     if 'bs' in kwargs: kwargs['batch_size'] = kwargs.pop('bs')
-    return DataLoaders(*[dl.new(**kwargs) for dl in self.loaders], path=self.path)
+    return type(self)(*[dl.new(**kwargs) for dl in self.loaders], path=self.path)

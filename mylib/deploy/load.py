@@ -12,7 +12,6 @@ import hashlib, json, math, struct, zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -20,7 +19,6 @@ from torch.overrides import TorchFunctionMode
 from ..core.archive import zip_table
 from ..core.core import UsageError, concise, default_device, isolated_rng, listed
 from ..data.block import TransformBlock
-from ..data.dataset import Datasets, Getter
 from ..data.loader import DataLoader
 from ..data.loaders import DataLoaders
 from ..learner.bundle import check_length, check_limits, format_version, most_json
@@ -208,14 +206,12 @@ def _pipeline_parts(file, d, given):
     return blocks,*tfms
 
 # %% ../../nbs/deploy/01_load.ipynb #193e5fb7
-def _no_data(_item): raise UsageError("A learner that was loaded from a file has no training data. Give it some: learn.dls = dls")
-
 def _empty_loaders(file, d, given, device):
     "Loaders with the Blocks and transforms of the file, and no items"
     blocks,item_tfms,batch_tfms = _pipeline_parts(file, d, given)
     if not 0<d['n_inp']<=len(blocks): raise UsageError(f"{file}: `n_inp` is {d['n_inp']} for {len(blocks)} blocks. Do not trust the file.")
-    tfms = [[Getter(_no_data, 'data'), *b.type_tfms] for b in blocks]
-    ds = Datasets([None], tfms, n_inp=d['n_inp'], blocks=blocks, do_setup=False)
+    ds = blocks[0].empty_dataset(blocks, d['n_inp'])
+    if ds.n_inp!=d['n_inp'] or len(ds.blocks)!=len(blocks): raise UsageError(f"{file}: {blocks[0]!r} makes {ds.n_inp} inputs, but `n_inp` is {d['n_inp']}. Do not trust the file.")
     dl = DataLoader(ds, 64, item_tfms=item_tfms, batch_tfms=batch_tfms, device=device, cache=False, seed=0)
     return DataLoaders(dl, dl)
 
@@ -240,17 +236,17 @@ class _NoLoss:
 
 # %% ../../nbs/deploy/01_load.ipynb #ca04a46e
 def _try(file, learn, model):
-    "Predict one picture of nothing with the shapes of `model`"
-    block = learn.dls.blocks[0]
-    if not isinstance(getattr(block, 'cls', None), type): return
-    blank = learn.dls.test_dl([np.zeros((32, 32, 3), dtype=np.uint8)], num_workers=0, bs=1)
+    "Predict one item of nothing with the shapes of `model`"
+    item = learn.dls.blocks[0].blank()
+    if item is None: return
     try:
+        blank = learn.dls.test_dl([item], num_workers=0, bs=1)
         with torch.no_grad(), isolated_rng():
             try: out = model(*listed(blank.new(device='meta').one_batch()))
             except NotImplementedError: return # an operation that PyTorch cannot do without numbers
             activation,decoder = learn.activation_and_decoder()
             if out.numel()<=_most_pixels: learn.dls.decode_target(decoder(activation(torch.zeros(out.shape)))[0])
-    except Exception as e: raise UsageError(f"{file}: its parts do not fit each other; a picture cannot be predicted ({type(e).__name__}: {str(e)[:300]}). Export the model again.") from e
+    except Exception as e: raise UsageError(f"{file}: its parts do not fit each other; an item cannot be predicted ({type(e).__name__}: {str(e)[:300]}). Export the model again.") from e
     n = learn.dls.blocks[-1].n_out
     if n is not None and out.shape[1]>n: raise UsageError(f"{file}: its model gives {out.shape[1]} numbers, but its target has {n}. Export the model again.")
 

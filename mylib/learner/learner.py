@@ -22,6 +22,7 @@ from ..core.core import UsageError, check_option, concise, generator, listed
 from ..train.optimizer import freeze_to_, has_hyper, make_groups, norm_params, param_groups, params, set_hyper, spread
 from ..train.optimizers import Adam
 from ..train.schedule import SchedCos, combine_scheds, combined_cos
+from ..data.transform import as_slots
 from ..data.loaders import DataLoaders, our_loader
 from ..callback.run import Callback, Changer, Run, ordered
 from ..callback.record import Recorder
@@ -356,9 +357,10 @@ def predict(self:Learner,
     bar,self.bar = self.bar,False
     try: inputs,preds,_,decoded = self.get_preds(dl=dl, with_input=True, with_decoded=True)
     finally: self.bar = bar
-    called = self.dls.decode_target(decoded[0])
+    batch = as_slots(inputs)
+    called = self.dls.blocks[0].predicted(batch, self.dls.decode_target(decoded[0]))
     res = called,decoded[0],preds[0]
-    return (dl.decode_batch((inputs,))[0][0], *res) if with_input else res
+    return (dl.decode_batch(batch)[0][0], *res) if with_input else res
 
 # %% ../../nbs/learner/09_learner.ipynb #cef2d9b2
 @patch

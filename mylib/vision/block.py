@@ -32,6 +32,7 @@ class ImageBlock(TransformBlock):
         self.cls = cls
         super().__init__(OpenImage(cls), item_tfms=ToTensor(), batch_tfms=IntToFloatTensor())
 
+    def blank(self): return np.zeros((32, 32, 3), dtype=np.uint8)
     def wrap(self, x): return (TensorMask if issubclass(self.cls, PILMask) else TensorImage)(x)
     def text(self, x): return f"{type(x).__name__} {tuple(x.shape)}"
     def show(self, x, ctx=None): return show_image(x, ctx=ctx) if isinstance(x, Tensor) else x.show(ctx=ctx)
