@@ -20,6 +20,7 @@ from torch import nn
 from fastcore.basics import patch
 
 from ..core.core import UsageError, rng_state, set_rng_state, to_device
+from ..nn.hooks import set_mode
 from ..data.loader import DataLoader
 
 # %% ../../nbs/callback/00_run.ipynb #8c46bced
@@ -159,7 +160,7 @@ def _train(self:Run):
 def _walk(self:Run, dl, training, start=0, begin=None):
     "The batches of `dl`, one after the other"
     self.dl,self.training,self.n_batches = dl,training,len(dl)
-    self.model.train(training)
+    set_mode(self.model, training)
     n_inp,device = self.dls.n_inp,next(self.model.parameters(), torch.empty(0)).device
     with torch.set_grad_enabled(training):
         for self.batch,batch in enumerate(_batches(dl, start, device, begin), start):

@@ -6,7 +6,8 @@ Docs: https://mylib-team.github.io/mylib/core/core.html.md"""
 
 # %% auto #0
 __all__ = ['near', 'UsageError', 'warn', 'check_option', 'concise', 'listed', 'CannotWrite', 'whole_file', 'mix', 'generator',
-           'set_seed', 'rng_state', 'set_rng_state', 'isolated_rng', 'default_device', 'to_device']
+           'set_seed', 'rng_state', 'set_rng_state', 'isolated_rng', 'isolated_torch_rng', 'default_device',
+           'to_device']
 
 # %% ../../nbs/core/00_core.ipynb #a04f29ae
 import difflib, functools, hashlib, inspect, os, random, re, sys, threading, warnings
@@ -190,6 +191,16 @@ def isolated_rng(
         if seed is not None: set_seed(seed)
         yield
     finally: set_rng_state(state)
+
+@contextmanager
+def isolated_torch_rng():
+    "`isolated_rng` of PyTorch's streams alone, which takes a microsecond rather than a hundred"
+    state,device = torch.get_rng_state(),_accelerator_rng()
+    kept = device[0]() if device else None
+    try: yield
+    finally:
+        torch.set_rng_state(state)
+        if device: device[1](kept)
 
 # %% ../../nbs/core/00_core.ipynb #fd4fed6d
 def default_device() -> torch.device: # 'cuda', else 'mps', else 'cpu'

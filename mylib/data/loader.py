@@ -127,7 +127,7 @@ def _prepare(self:DataLoader):
     self._thread_tfms,self._main_tfms = self.item_tfms[:n],self.item_tfms[n:]
     self._random = any(isinstance(f, RandTransform) for f in self.item_tfms)
     self.source = self.dataset
-    if isinstance(self.dataset, Datasets):
+    if isinstance(self.dataset, Datasets) and not hasattr(self.dataset, '__getitems__'):
         sides = [getattr(f, 'needs_side', None) for f in self.item_tfms]
         known = [o for o in sides if o is not None]
         side = max(known) if known and sides[0] is not None else None

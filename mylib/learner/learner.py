@@ -97,8 +97,15 @@ def _precision(self:Learner):
 @patch
 def _extra(self:Learner, cbs=None):
     "The callbacks of a walk, but for the recorder"
-    if any(p.device!=self.device for p in self.model.parameters()): self.model.to(self.device) # which takes a millisecond even when there is nothing to do
-    return [ProgressTable(self.bar), *self._precision(), *([] if self.train_bn else [BnFreeze()]), *self.cbs, *listed(cbs)]
+    return [ProgressTable(self.bar), *self._quiet(cbs)]
+
+@patch
+def _quiet(self:Learner, cbs=None):
+    "Those of them that show nothing; the model is where the batches will be"
+    device = self.device
+    first = next((p.device for p in self.model.parameters()), device)
+    if (first!=device or device.type!='cpu') and any(p.device!=device for p in self.model.parameters()): self.model.to(device) # which takes a millisecond even when there is nothing to do
+    return [*self._precision(), *([] if self.train_bn else [BnFreeze()]), *self.cbs, *listed(cbs)]
 
 @patch
 def make_opt(self:Learner,
@@ -354,9 +361,9 @@ def predict(self:Learner,
 ) -> tuple: # ([input,] what it is called, the decoded prediction, the prediction)
     "Predict one item"
     dl = self.dls.test_dl([item], num_workers=0, bs=1)
-    bar,self.bar = self.bar,False
-    try: inputs,preds,_,decoded = self.get_preds(dl=dl, with_input=True, with_decoded=True)
-    finally: self.bar = bar
+    activation,decoder = self.activation_and_decoder()
+    with _fitting_batches(dl): res = gather(self.model, self.dls, dl, activation=activation, with_input=True, callbacks=self._quiet())
+    inputs,preds,decoded = res.inputs,res.preds,decoder(res.preds)
     batch = as_slots(inputs)
     called = self.dls.blocks[0].predicted(batch, self.dls.decode_target(decoded[0]))
     res = called,decoded[0],preds[0]

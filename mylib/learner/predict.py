@@ -15,9 +15,11 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-from ..core.core import isolated_rng
-from ..nn.hooks import keep_modes
+from ..core.core import isolated_rng, isolated_torch_rng
+from ..nn.hooks import eval_mode, keep_modes
 from ..train.losses import identity, per_sample
+from ..data.transform import as_slots
+from ..data.loader import DataLoader
 from ..callback.run import Callback, Run, Watcher
 
 # %% ../../nbs/learner/00_predict.ipynb #8d5952c1
@@ -65,6 +67,13 @@ class GatherPreds(Watcher):
         return SimpleNamespace(**{k: _together(v) for k,v in self._parts.items()})
 
 # %% ../../nbs/learner/00_predict.ipynb #d922d1bc
+def _one_batch(model, n_inp, batch, activation, with_input):
+    "`gather` for a single batch of which only the model has something to say, without the cost of a run"
+    batch = as_slots(batch)
+    with eval_mode(model), isolated_torch_rng(), torch.no_grad(): preds = _cpu(activation(model(*batch[:n_inp])))
+    return SimpleNamespace(preds=preds, targs=_single(_cpu(batch[n_inp:])) if len(batch)>n_inp else None, losses=None,
+                           inputs=_single(_cpu(batch[:n_inp])) if with_input else None)
+
 def gather(
     model:nn.Module, # Put into evaluation mode meanwhile
     dls, # For `n_inp`, as of `mylib.data.loaders.DataLoaders`
@@ -77,5 +86,7 @@ def gather(
 ) -> SimpleNamespace: # preds, targs, inputs, losses: one piece each, on the CPU, in the order of `dl`; `None` for what there is not
     "Predict all of `dl`"
     keep = GatherPreds(activation, with_input, loss_func)
+    bare = not callbacks and isinstance(dl, DataLoader) and hasattr(dl.dataset, '__getitems__') # prepared tensors and the model alone
+    if bare and len(dl)==1 and loss_func is None: return _one_batch(model, dls.n_inp, dl.one_batch(), activation, with_input)
     with unchanged(model): Run(model, dls, None, callbacks=[keep, *callbacks]).validate(dl)
     return keep.result

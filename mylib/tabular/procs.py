@@ -258,9 +258,10 @@ def _encoded(self:Categorify, to, n, unseen):
     if n not in self.classes: raise UsageError(f"Column {n!r} was no category when the processors looked at the training rows. Make them anew.")
     o2i = self.classes[n].o2i
     dtype = _smallest(len(o2i)) if to.small else np.int64
-    if len(to)==1: codes,values = np.zeros(1, dtype=np.int64),[to[n][0]]
-    else: codes,values = codes_of(to, n)
-    if len(to)==1 and pd.isna(values[0]): codes,values = codes-1,[]
+    if len(to)==1:
+        known = 0 if n in self.na_cols and pd.isna(to[n][0]) else o2i.get(to[n][0])
+        if known is not None: return np.array([known], dtype=dtype)
+    codes,values = codes_of(to, n)
     table = np.array([0]+[o2i.get(v, 0) for v in values], dtype=dtype)
     res = table[codes+1]
     lost = res==0 if n not in self.na_cols else (res==0)&(codes>=0)
