@@ -9,7 +9,7 @@ __all__ = ['averages', 'SharedLinear', 'OwnLinear', 'mean_classes', 'mean_labels
            'Views', 'EnsembleModel']
 
 # %% ../../nbs/tabular/12_ensemble.ipynb #a77e5978
-import inspect
+import inspect, math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -58,7 +58,7 @@ def mean_classes(
     out_BKO:Tensor, # Raw outputs of the members
 ) -> Tensor: # (b, n_out); its softmax is the mean of the members'
     "Average classes that exclude each other"
-    return out_BKO.log_softmax(-1).logsumexp(1) - torch.tensor(float(out_BKO.shape[1])).log().to(out_BKO)
+    return out_BKO.log_softmax(-1).logsumexp(1) - math.log(out_BKO.shape[1])
 
 def mean_labels(
     out_BKO:Tensor, # Raw outputs of the members
@@ -121,7 +121,7 @@ def random_views(
 ) -> Tensor: # (k, sum of `widths`), equal within a column
     "How much each member sees of each column"
     signs = torch.randint(0, 2, (k, len(widths)))*2. - 1
-    return signs.repeat_interleave(torch.tensor(list(widths), dtype=torch.int64), 1)
+    return torch.cat([torch.zeros(k, 0), *(signs[:,i:i+1].expand(-1, w) for i,w in enumerate(widths))], 1)
 
 class Views(Module):
     "The input, once for each member, scaled as it sees the columns"
@@ -144,7 +144,7 @@ class EnsembleModel(EmbeddedModel):
         **kwargs, # To `EmbeddedModel`: embed_p, y_range, act_cls, numbers, num_args, scale_y
     ):
         check_option('average', average, list(averages))
-        if k<1: raise UsageError(f"`k` is {k}, but an ensemble has at least one member. Use 8, or arch='embedded' for a single net.")
+        if k<1: raise UsageError(f"`k` is {k}, but an ensemble has at least one member. Use 8, or arch='piecewise' for a single net.")
         self.k,self.mini,self.average = k,mini,average
         self.emb_szs,self.n_cont = emb_szs,n_cont
         super().__init__(emb_szs, n_cont, out_sz, layers, ps, **kwargs)
