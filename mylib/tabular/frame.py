@@ -34,7 +34,7 @@ def as_frame(
 # %% ../../nbs/tabular/00_frame.ipynb #01bcb962
 def _separator(df):
     "What seems to separate the columns of a file that was read as one column; `None` if nothing does"
-    if df.shape[1]!=1: return None
+    if len(df.columns)!=1: return None
     head = str(df.columns[0])
     return next((o for o in ('\t', ';', '|', '::', ',') if o in head), None)
 

@@ -44,26 +44,26 @@ class TableRows:
         small:bool=True, # Keep codes and numbers in the smallest types that do?
     ):
         self.cols,self.cat_names,self.cont_names,self.y_names = cols,list(cat_names),list(cont_names),list(y_names)
-        self.index,self.rows,self.small,self._coded = index,rows,small,{}
+        self.index,self.rows,self.small,self.codes = index,rows,small,{}
 
     def __len__(self): return len(self.rows) if self.rows is not None else len(self.index) if self.index is not None else len(next(iter(self.cols.values()), ()))
     def __getitem__(self, name): return self.cols[name] if self.rows is None else self.cols[name][self.rows]
     def __setitem__(self, name, values):
         if self.rows is not None: raise UsageError(f"Column {name!r} of a part of the rows was assigned. Change columns in `encodes`, which gets all rows, not in `setups`.")
         self.cols[name] = plain_column(values) if isinstance(values, pd.Series) else values
-        self._coded.pop(name, None)
+        self.codes.pop(name, None)
 
 # %% ../../nbs/tabular/02_procs.ipynb #f1013c4a
 def chosen(rows:TableRows, at:np.ndarray) -> TableRows:
     "A view of the rows at the positions `at`; its lists are those of `rows`"
     view = TableRows(rows.cols, index=rows.index, rows=at, small=rows.small)
-    view.cat_names,view.cont_names,view.y_names,view._coded = rows.cat_names,rows.cont_names,rows.y_names,rows._coded
+    view.cat_names,view.cont_names,view.y_names,view.codes = rows.cat_names,rows.cont_names,rows.y_names,rows.codes
     return view
 
 def codes_of(rows:TableRows, name:str) -> tuple: # As of `coded`
     "`coded` of a column, which is gone over once, whoever asks"
-    if name not in rows._coded: rows._coded[name] = coded(rows.cols[name])
-    codes,values = rows._coded[name]
+    if name not in rows.codes: rows.codes[name] = coded(rows.cols[name])
+    codes,values = rows.codes[name]
     return codes if rows.rows is None else codes[rows.rows],values
 
 # %% ../../nbs/tabular/02_procs.ipynb #9500507d
