@@ -24,6 +24,9 @@ _rooms = { # module: the marked names in it, each of which is also the name in t
                     'MatthewsCorrCoef PearsonCorrCoef Precision PrecisionMulti R2Score Recall RecallMulti RocAuc RocAucBinary RocAucMulti SpearmanCorrCoef',
     'train.optimizers': 'SGD Adam AdamW RMSProp RAdam QHAdam Larc Lamb Lookahead ranger OptimWrapper',
     'nn.blocks': 'simple_cnn small_resnet',
+    'tabular.procs': 'FillMissing Categorify Normalize',
+    'tabular.block': 'TableBlock',
+    'tabular.ensemble': 'MemberLoss',
     'vision.image': 'PILImage PILImageBW PILMask OpenImage',
     'vision.transform': 'Resize RandomResizedCrop CropPad RandomCrop FlipItem DihedralItem ToTensor IntToFloatTensor Normalize',
     'vision.augment': 'Augment',
@@ -31,9 +34,9 @@ _rooms = { # module: the marked names in it, each of which is also the name in t
 }
 
 _table = {f"{module.split('.')[0]}.{name}": (module, name) for module,names in _rooms.items() for name in names.split()}
-_table['vision.model'] = 'vision.model', 'build_vision_model'
+_table.update({'vision.model': ('vision.model', 'build_vision_model'), 'tabular.model': ('tabular.learner', 'build_tabular_model'), 'tabular.collab_model': ('tabular.collab', 'build_collab_model')})
 
-model_names = 'vision.model', 'nn.simple_cnn', 'nn.small_resnet'
+model_names = 'vision.model', 'tabular.model', 'tabular.collab_model', 'nn.simple_cnn', 'nn.small_resnet'
 
 # %% ../../nbs/deploy/00_parts.ipynb #f43c2ec4
 def part_names() -> list[str]:

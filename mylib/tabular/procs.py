@@ -9,7 +9,7 @@ __all__ = ['coded', 'TableRows', 'chosen', 'codes_of', 'TabularProc', 'make_proc
            'OddValues', 'FillMissing', 'class_map', 'Categorify', 'Normalize']
 
 # %% ../../nbs/tabular/02_procs.ipynb #1996ac11
-import datetime, inspect
+import datetime, inspect, math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -300,4 +300,6 @@ class Normalize(TabularProc):
             to[n] = x.astype(np.float32) if to.small else x
 
     def decodes(self, to):
-        for n in to.cont_names: to[n] = numbers(to[n], n).astype(np.float64)*self.stds[n] + self.means[n]
+        for n in to.cont_names:
+            digits = 6 - math.ceil(math.log10(self.stds[n])) # what float32 still tells apart
+            to[n] = np.round(numbers(to[n], n).astype(np.float64)*self.stds[n] + self.means[n], max(0, digits))
