@@ -148,7 +148,7 @@ def tabular_learner(
     arch:str='ensemble', # The model, by a name of `archs`; 'mlp' is the plain net of the lessons
     loss_func:Callable|None=None, # `None`: the one that the target's Block chooses
     opt_func:Callable=Adam, # Makes an optimizer of parameter groups
-    lr:float|slice|None=None, # Learning rate of fits that are not given one; `None`: 0.005, for 'mlp' 0.001
+    lr:float|slice|None=None, # Learning rate of fits that are not given one; `None`: 0.01, for 'mlp' 0.001
     splitter:Callable=params, # From the model to its layer groups
     cbs:Sequence[Callback]|Callback|None=None, # Callbacks of every fit
     metrics:Sequence|Callable|None=None, # `None`: those of the target's Block
@@ -164,7 +164,7 @@ def tabular_learner(
     check_option('arch', arch, list(archs))
     config = tabular_config(**{**(config or {}), **kwargs, **({} if y_range is None else {'y_range': list(y_range)})})
     model = create_tabular_model(dls, arch, loss_func, layers=layers, emb_szs=emb_szs, n_out=n_out, **config)
-    learn = Learner(dls, model, loss_func, opt_func, default_rates.get(arch, 5e-3) if lr is None else lr, splitter,
+    learn = Learner(dls, model, loss_func, opt_func, default_rates.get(arch, 1e-2) if lr is None else lr, splitter,
                     cbs, metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms)
     if isinstance(model, EnsembleModel): learn.loss_func = MemberLoss(learn.loss_func)
     return learn
