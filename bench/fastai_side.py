@@ -4,11 +4,13 @@ from importlib.metadata import version
 from types import SimpleNamespace
 
 import torch
+from fastai.collab import CollabDataLoaders, collab_learner
+from fastai.tabular.all import Categorify, FillMissing, Normalize, TabularDataLoaders, TabularPandas, tabular_learner
 from fastai.vision.all import (CrossEntropyLossFlat, DataLoaders, Flip, FlipItem, ImageDataLoaders, IntToFloatTensor, Learner, Pipeline as Steps,
                                PILImage, RandomResizedCrop, Resize, TensorImage, aug_transforms, error_rate, vision_learner)
 
 from common import serve
-from tasks import GivesBack, LoopTask, PhotoTask, PipelineTask, PredictTask, Task, some_bytes, tasks_in, timed
+from tasks import GivesBack, LoopTask, PhotoTask, PipelineTask, PredictTask, PrepareTask, RowsTask, Task, adult, some_bytes, tasks_in, timed
 
 warnings.simplefilter('ignore')
 lib = SimpleNamespace(ImageDataLoaders=ImageDataLoaders, PILImage=PILImage, FlipItem=FlipItem, RandomResizedCrop=RandomResizedCrop, Resize=Resize, aug_transforms=aug_transforms)
@@ -64,6 +66,19 @@ class Augment(Versions):
         self.steps,self.x = Steps(tfms, split_idx=0),TensorImage(some_bytes(bs, size))
 
     def once(self): return timed(lambda: self.steps(self.x))[0]
+
+
+class Rows(Versions, RowsTask):
+    one_cycle = staticmethod(one_cycle)
+    def make_learner(self, kind, df):
+        if kind=='ratings': return collab_learner(CollabDataLoaders.from_df(df, seed=1, bs=64, device='cpu'), n_factors=50, y_range=(0, 5.5))
+        return tabular_learner(TabularDataLoaders.from_df(df, procs=[Categorify, FillMissing, Normalize], bs=64, device='cpu', **adult), layers=[200, 100])
+
+
+class Prepare(Versions, PrepareTask):
+    def prepare(self):
+        splits = [o.tolist() for o in self.splits]
+        TabularPandas(self.df, [Categorify, FillMissing, Normalize], self.cats, list(self.conts), 'y', splits=splits)
 
 
 if __name__=='__main__': serve(tasks_in(globals()))

@@ -4,10 +4,18 @@ from types import SimpleNamespace
 
 import torch
 
+import pandas as pd
+
 from mylib.core.core import generator
 from mylib.data.loaders import DataLoaders
 from mylib.data.transform import transform_slots
 from mylib.learner.learner import Learner
+from mylib.tabular.collab import collab_learner
+from mylib.tabular.data import TabularDataLoaders
+from mylib.tabular.learner import tabular_learner
+from mylib.tabular.procs import Categorify, FillMissing, Normalize
+from mylib.tabular.ratings import CollabDataLoaders
+from mylib.tabular.table import TabularPandas
 from mylib.train.losses import CrossEntropyLossFlat
 from mylib.train.optimizer import make_groups
 from mylib.vision.augment import Flip, aug_transforms
@@ -17,7 +25,7 @@ from mylib.vision.learner import vision_learner
 from mylib.vision.transform import FlipItem, RandomResizedCrop, Resize
 
 from common import serve
-from tasks import GivesBack, LoopTask, PhotoTask, PipelineTask, PredictTask, Task, some_bytes, tasks_in, timed
+from tasks import GivesBack, LoopTask, PhotoTask, PipelineTask, PredictTask, PrepareTask, RowsTask, Task, adult, some_bytes, tasks_in, timed
 
 lib = SimpleNamespace(ImageDataLoaders=ImageDataLoaders, PILImage=PILImage, FlipItem=FlipItem, RandomResizedCrop=RandomResizedCrop, Resize=Resize, aug_transforms=aug_transforms)
 
@@ -74,6 +82,70 @@ class Augment(Task):
         self.x,self.gen = TensorImage(some_bytes(bs, size)),generator(0)
 
     def once(self): return timed(lambda: transform_slots(self.tfm, (self.x,), self.gen, training=True))[0]
+
+
+class Rows(RowsTask):
+    one_cycle = staticmethod(one_cycle)
+    def make_learner(self, kind, df):
+        if kind=='ratings': return collab_learner(CollabDataLoaders.from_df(df, seed=1, bs=64, device='cpu'), n_factors=50, y_range=(0, 5.5), metrics=[])
+        arch = dict(arch='mlp', layers=[200, 100]) if kind=='adult' else {}
+        return tabular_learner(TabularDataLoaders.from_df(df, seed=1, bs=64, device='cpu', **adult), metrics=[], **arch)
+
+    def bare(self):
+        "Seconds of an epoch of the same model in a loop as one writes it by hand: order, batches by indexing, one-cycle schedule, validation"
+        if not hasattr(self, 'copied'): self.copied = copy.deepcopy(self.learn.model)
+        model,dls,loss_func = self.copied,self.learn.dls,self.learn.loss_func
+        opt = self.learn.opt_func(make_groups(model), lr=1e-3)
+        train,valid = ([t.long() if t.dtype==torch.int32 else t for t in o.tensors] for o in (dls.train_ds, dls.valid_ds))
+        sched = torch.optim.lr_scheduler.OneCycleLR(opt, 1e-3, total_steps=len(dls.train)+1, base_momentum=0.85, max_momentum=0.95)
+        def epoch():
+            model.train()
+            for idx in torch.randperm(len(train[0])).split(64)[:len(dls.train)]: # a last batch of one row is left out, as ours does
+                *xs,y = (t[idx] for t in train)
+                loss_func(model(*xs), y).backward()
+                opt.step()
+                opt.zero_grad()
+                sched.step()
+            model.eval()
+            with torch.no_grad():
+                for *xs,y in zip(*(t.split(4096) for t in valid)): loss_func(model(*xs), y)
+        return timed(epoch)[0]
+
+    def forward(self, n):
+        "Seconds of each of `n` forward passes of a row"
+        xs = self.learn.dls.valid.few(1)[:2]
+        self.learn.model.eval()
+        with torch.no_grad(): return [timed(lambda: self.learn.model(*xs))[0] for _ in range(n)]
+
+    def bare_many(self, n):
+        "Seconds to predict `n` rows in a loop as one writes it by hand, in batches of 4096"
+        train = self.learn.dls.train_ds
+        idx = torch.randint(len(train), (n,))
+        xs = [t[idx] for t in (train.cats.long(), train.conts)]
+        self.learn.model.eval()
+        def walk():
+            with torch.no_grad(): return torch.cat([self.learn.model(*o).softmax(1) for o in zip(*(t.split(4096) for t in xs))])
+        return timed(walk)[0]
+
+
+class Prepare(PrepareTask):
+    def prepare(self): TabularPandas(self.df, [Categorify, FillMissing, Normalize], self.cats, self.conts, 'y', splits=self.splits)
+
+
+class PlainPrepare(PrepareTask):
+    "What the result needs, in plain pandas"
+    def prepare(self):
+        train,cols = self.splits[0],{}
+        for n in self.cats:
+            found = self.df[n].iloc[train].dropna().unique()
+            cols[n] = pd.Categorical(self.df[n], categories=sorted(found)).codes + 1
+        for n in self.conts:
+            x,known = self.df[n],self.df[n].iloc[train]
+            if known.isna().any():
+                cols[f'{n}_na'] = x.isna().to_numpy().astype('int8') + 1
+                x,known = x.fillna(known.median()),known.fillna(known.median())
+            cols[n] = ((x-known.mean())/known.std()).astype('float32')
+        return pd.DataFrame({**cols, 'y': self.df['y'].astype('float32')})
 
 
 if __name__=='__main__': serve(tasks_in(globals()))

@@ -1,8 +1,10 @@
 """What both sides of the benchmarks do alike; each side adds how its library makes things. See `common.Side`"""
-import ctypes, gc, platform, resource, time, weakref
+import ctypes, gc, platform, resource, threading, time, weakref
 from itertools import cycle
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import torch
 import torchvision
 from torch import nn
@@ -86,6 +88,60 @@ class PredictTask(PhotoTask):
     def many(self, path, bs):
         dl = self.learn.dls.test_dl(sorted(map(str, Path(path).rglob('*.jpg'))), bs=bs)
         with self.learn.no_bar(): return timed(lambda: self.learn.get_preds(dl=dl))[0]
+
+
+adult = dict(y_names='salary', cont_names=['age', 'fnlwgt', 'education-num'],
+             cat_names=['workclass', 'education', 'marital-status', 'occupation', 'relationship', 'race'])
+
+
+class RowsTask(Task):
+    "Has a learner for the rows of a table, `kind` 'adult' or 'ratings'; a side has `make_learner(kind, df)` and `one_cycle`"
+    def __init__(self, csv, kind, threads=1):
+        torch.set_num_threads(threads)
+        self.kind,self.df = kind,pd.read_csv(csv, skipinitialspace=True)
+        self.learn = self.make_learner(kind, self.df)
+
+    def epoch(self): return self.one_cycle(self.learn)[0]
+    def one(self, n):
+        "Seconds of each of `n` predictions of a row"
+        rows = [self.df.iloc[i] for i in range(n)]
+        with self.learn.no_bar(): return [timed(lambda r=r: self.learn.predict(r))[0] for r in rows]
+
+    def many(self, n):
+        "Seconds to predict `n` rows that are prepared already"
+        dl = self.learn.dls.test_dl(self.df.drop(columns='salary').sample(n, replace=True, random_state=0))
+        with self.learn.no_bar(): return timed(lambda: self.learn.get_preds(dl=dl))[0]
+
+
+def mixed_frame(n):
+    "`n` rows of text, codes, numbers and gaps, and a target"
+    rng = np.random.default_rng(0)
+    df = pd.DataFrame({**{f'c{k}': rng.choice([f'v{j}' for j in range(k)], n) for k in (3, 10, 50, 300, 2000)}, **{f'k{k}': rng.integers(0, k, n) for k in (5, 40)},
+                       **{f'x{i}': rng.normal(5, 3, n) for i in range(6)}, **{f'i{i}': rng.integers(0, 1000, n) for i in range(2)}})
+    for i in range(3): df.loc[rng.random(n)<0.1, f'x{i}'] = np.nan
+    df['c10'] = df['c10'].where(rng.random(n)>0.05)
+    return df.assign(y=rng.normal(size=n))
+
+
+class PrepareTask(Task):
+    "Prepares a large frame; a side has `prepare`"
+    def __init__(self, n):
+        self.df,order = mixed_frame(n),np.random.default_rng(1).permutation(n)
+        self.splits = order[n//5:],order[:n//5]
+        self.cats,self.conts = ([o for o in self.df if o[0] in kinds] for kinds in ('ck', 'xi'))
+
+    def once(self): return timed(self.prepare)[0]
+    def memory(self):
+        "Megabytes of the frame, and how many more the process held at most while it was prepared"
+        gc.collect()
+        before,peak,done = resident(),[0.],threading.Event()
+        def watch():
+            while not done.wait(0.002): peak[0] = max(peak[0], resident())
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        self.prepare()
+        done.set(); watcher.join()
+        return self.df.memory_usage(deep=True).sum()/2**20, peak[0]-before
 
 
 class GivesBack:
