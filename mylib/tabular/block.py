@@ -8,7 +8,7 @@ Docs: https://mylib-team.github.io/mylib/tabular/block.html.md"""
 __all__ = ['columns_of', 'target_block', 'encode_target', 'setup_target', 'TableBlock', 'TableDataset', 'PredictedRow']
 
 # %% ../../nbs/tabular/03_block.ipynb #61cfb095
-import functools
+import copy, functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -254,9 +254,16 @@ def item(self:TableDataset, i:int) -> pd.Series:
 
 # %% ../../nbs/tabular/03_block.ipynb #69985368
 @patch
+def with_tensors(self:TableDataset, tensors:tuple) -> TableDataset:
+    "Other rows, prepared alike"
+    new = copy.copy(self) # ten times as fast as making it, which counts for a single row
+    new.tensors = tensors
+    return new
+
+@patch
 def at(self:TableDataset, idxs:Sequence[int]) -> TableDataset:
     "The rows at `idxs`"
-    return TableDataset(self.block, self.target, tuple(t[torch.as_tensor(idxs)] for t in self.tensors))
+    return self.with_tensors(tuple(t[torch.as_tensor(idxs)] for t in self.tensors))
 
 @patch
 def on_items(self:TableDataset, items, n_slots:int|None=None) -> TableDataset:
@@ -265,7 +272,7 @@ def on_items(self:TableDataset, items, n_slots:int|None=None) -> TableDataset:
     y_names = self.block.y_names if with_y else ()
     rows = self.block.rows(items, y_names)
     y = (torch.from_numpy(encode_target(rows, y_names, self.target)),) if with_y else ()
-    return TableDataset(self.block, self.target, (*self.block.tensors(rows), *y))
+    return self.with_tensors((*self.block.tensors(rows), *y))
 
 @patch
 def for_new(self:TableDataset, items, n_slots:int|None=None) -> TableDataset: "`on_items`"; return self.on_items(items, n_slots)

@@ -123,7 +123,8 @@ class ParquetDataset(TableDataset):
         run_procs(b.procs, rows)
         return (*b.tensors(rows), torch.from_numpy(encode_target(rows, b.y_names, self.target)))
 
-    def at(self, idxs:Sequence[int]) -> TableDataset: return TableDataset(self.block, self.target, self.take(torch.as_tensor(idxs)))
+    def at(self, idxs:Sequence[int]) -> TableDataset: return self.with_tensors(self.take(torch.as_tensor(idxs)))
+    def with_tensors(self, tensors:tuple) -> TableDataset: "Other rows, which are in memory"; return TableDataset(self.block, self.target, tensors)
     def keep_on(self, _device): "Rows stay where they are"
 
 # %% ../../nbs/tabular/06_parquet.ipynb #bd7f8a71
