@@ -23,7 +23,7 @@ def _table_loader(learn, dl):
     "A loader over rows that are there as tensors, and its data set"
     dl = learn.dls.valid if dl is None else dl
     ds = getattr(dl, 'dataset', None)
-    if not isinstance(ds, TableDataset): raise UsageError(f"Rows are needed that are all in memory, but the loader has a {type(ds).__name__}. Pass dl=learn.dls.test_dl(df, with_labels=True).")
+    if not isinstance(ds, TableDataset) or ds.tensors is None: raise UsageError(f"Rows are needed that are all in memory, but the loader has a {type(ds).__name__}. Pass dl=learn.dls.test_dl(df, with_labels=True).")
     return dl, ds
 
 def _with(dl, ds, cats, conts, y=True):

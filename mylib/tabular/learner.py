@@ -11,12 +11,13 @@ __all__ = ['archs', 'activations', 'default_rates', 'arch_options', 'tabular_con
 # %% ../../nbs/tabular/13_learner.ipynb #43aaec41
 import inspect
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..core.core import UsageError, check_option, concise, generator, isolated_rng, near
+from ..core.core import UsageError, check_option, concise, generator, near
 from ..core.part import made_by, part
 from ..train.losses import sigmoid, softmax
 from ..train.optimizer import params
@@ -91,10 +92,10 @@ def build_tabular_model(
 # %% ../../nbs/tabular/13_learner.ipynb #34b4a146
 def _slots(dl, most):
     "Up to `most` training rows: their numbers and their targets"
-    ds = dl.dataset if hasattr(dl, 'dataset') else None
-    if isinstance(getattr(ds, 'conts', None), torch.Tensor): x,y = ds.conts,ds.y
-    else:
-        with isolated_rng(): found = [b for b,_ in zip(dl, range(max(1, most//dl.batch_size)))]
+    ds = dl.dataset
+    if getattr(ds, 'tensors', None) is not None: x,y = ds.conts,ds.y
+    else: # rows that come from files
+        found = list(islice(dl.batches(), max(1, most//dl.batch_size)))
         x,y = (torch.cat([b[i] for b in found]) for i in (1, -1))
     if len(x)<=most: return x, y
     some = torch.randperm(len(x), generator=generator('tabular'))[:most].to(x.device)
