@@ -21,8 +21,7 @@ def _as_dates(col, name):
     if pd.api.types.is_datetime64_any_dtype(col.dtype): return col
     if pd.api.types.is_numeric_dtype(col.dtype): raise UsageError(f"Column {name!r} holds numbers, not dates. For seconds since 1970: pd.to_datetime(df[{name!r}], unit='s').")
     there = col.notna()
-    dates = pd.to_datetime(col, errors='coerce')
-    if there.any() and dates[there].isna().all(): dates = pd.to_datetime(col, errors='coerce', format='mixed')
+    dates = pd.to_datetime(col, errors='coerce', format='mixed')
     lost = there&dates.isna()
     if lost.any(): raise UsageError(f"Column {name!r} has {int(lost.sum())} values that are no dates, such as {str(col[lost].iloc[0])[:40]!r}. Say how it is written: pd.to_datetime(df[{name!r}], format='%d/%m/%Y').")
     return dates

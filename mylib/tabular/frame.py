@@ -19,7 +19,14 @@ from ..core.core import UsageError, listed, near
 def _from_arrow(table):
     try: import pyarrow as pa
     except ImportError as e: raise UsageError(f"A {type(table).__module__}.{type(table).__name__} is read with PyArrow. Install it: `pip install pyarrow`, or pass a pandas frame.") from e
-    return pa.table(table).to_pandas(types_mapper=lambda t: None if pa.types.is_dictionary(t) else pd.ArrowDtype(t))
+    table = pa.table(table)
+    table = table.cast(pa.schema([(f.name, _known_type(f.type, pa)) for f in table.schema]))
+    return table.to_pandas(types_mapper=lambda t: None if pa.types.is_dictionary(t) else pd.ArrowDtype(t))
+
+def _known_type(t, pa):
+    "The Arrow type for columns of type `t` in pandas, which knows no views of text"
+    if pa.types.is_dictionary(t): return pa.dictionary(pa.int32(), _known_type(t.value_type, pa))
+    return pa.large_string() if pa.types.is_string_view(t) else t
 
 def as_frame(
     table, # A pandas frame; anything with `__arrow_c_stream__`, such as frames of Polars or PyArrow; a dict of columns; a list of rows (dicts or Series)

@@ -1,0 +1,253 @@
+"Tables: what a person does wrong, frames of other libraries, models that go on in another process, and fits that are taken up again"
+import json, subprocess, sys, warnings
+
+import numpy as np
+import pandas as pd
+import polars
+import pytest
+import torch
+
+from mylib.callback.checkpoint import Checkpoint
+from mylib.callback.run import Watcher
+from mylib.core.core import UsageError, set_seed
+from mylib.core.testing import synth_table
+from mylib.data.block import CategoryBlock, MultiCategoryBlock
+from mylib.deploy.load import load_learner
+from mylib.tabular.collab import collab_learner
+from mylib.tabular.data import TabularDataLoaders
+from mylib.tabular.dates import add_datepart
+from mylib.tabular.learner import tabular_learner
+from mylib.tabular.procs import Categorify, FillMissing, Normalize, TabularProc
+from mylib.tabular.ratings import CollabDataLoaders, synth_ratings
+from mylib.tabular.table import TabularPandas
+
+procs = [Categorify, FillMissing, Normalize]
+columns = dict(cat_names=['job', 'city'], cont_names=['age', 'hours'], seed=1, device='cpu', bs=32)
+
+
+def people(**kwargs): return synth_table(300).assign(**kwargs)
+def loaders(df, y_names='rich', **kwargs): return TabularDataLoaders.from_df(df, y_names=y_names, **{**columns, **kwargs})
+def quiet_fit(learn, n=1, **kwargs):
+    with learn.no_bar(): learn.fit_one_cycle(n, 1e-2, **kwargs)
+    return learn
+
+
+def some(values, share=0.03): return np.where(np.arange(300)%int(1/share)==0, values, None)
+
+
+def wrong_delimiter(df, path):
+    df.to_csv(path/'people.csv', sep=';', index=False)
+    TabularDataLoaders.from_csv(path/'people.csv', y_names='rich', **columns)
+
+
+def ratings(**kwargs): return CollabDataLoaders.from_df(synth_ratings().assign(**kwargs), rating_name='rating', device='cpu')
+
+
+# What each gets: a frame that it must leave as it is, and a folder. The message names the column and says what to do.
+mistakes = {
+    'no such target': (lambda df, _p: loaders(df, 'rihc'), r"'rihc'.*Did you mean `rich`"),
+    'a constant target': (lambda df, _p: loaders(df.assign(rich='yes')), r"only one category, 'yes'"),
+    'a constant number as target': (lambda df, _p: loaders(df.assign(income=1.), 'income'), r"'income' is 1 in all 240 training rows"),
+    'a target full of gaps': (lambda df, _p: loaders(df.assign(income=np.nan), 'income'), r"'income' is missing in all 300 rows"),
+    'a target with gaps': (lambda df, _p: loaders(df.assign(rich=df['rich'].where(df.index!=7)), 'rich'), r"'rich' is missing.* in 1 of 300 rows, first in row 7.*dropna"),
+    'an infinite target': (lambda df, _p: loaders(df.assign(income=df['income'].where(df.index!=7, np.inf)), 'income'), r"'income' is missing \(or infinite\) in 1"),
+    'the target among the inputs': (lambda df, _p: loaders(df, 'income', cont_names=['age', 'income']), r"'income' is among the inputs"),
+    'a label that only validation has': (lambda df, _p: loaders(df.assign(rich=df['rich'].where(df.index!=299, 'maybe')), valid_idx=range(280, 300)), r"'rich' has the value 'maybe'.*in 1 rows"),
+    'two classes as two targets': (lambda df, _p: loaders(df, ['rich', 'income']), r"not all numbers.*MultiCategoryBlock"),
+    'text among the numbers': (lambda df, _p: loaders(df, cat_names=['job'], cont_names=['age', 'city']), r"'city' holds text \('\w+'\).*`cat_names`"),
+    'dates among the numbers': (lambda df, _p: loaders(df, cont_names=['since']), r"'since' holds datetime64.*add_datepart"),
+    'dates as text among the numbers': (lambda df, _p: loaders(df.assign(since=df['since'].astype(str)), cont_names=['since']), r"'since' holds text.*add_datepart"),
+    'text that is no date': (lambda df, _p: add_datepart(df, 'city'), r"'city' has 300 values that are no dates"),
+    'a column twice': (lambda df, _p: loaders(pd.concat([df, df[['age']]], axis=1)), r"more than one column named 'age'"),
+    'a column in two roles': (lambda df, _p: loaders(df, cont_names=['age', 'job']), r"'job' stands twice"),
+    'no validation rows': (lambda df, _p: loaders(df, valid_idx=[]), r"validation set is empty"),
+    'all rows for validation': (lambda df, _p: loaders(df, valid_idx=range(300)), r"training set is empty"),
+    'no rows': (lambda df, _p: loaders(df.iloc[:0]), r"no rows"),
+    'gaps and nothing that fills them': (lambda df, _p: loaders(df, procs=[Categorify]), r"'hours' has \d+ missing or infinite numbers.*FillMissing"),
+    'text and nothing that codes it': (lambda df, _p: loaders(df, procs=[FillMissing]), r"'job' is a category.*Categorify"),
+    'a number that is missing everywhere': (lambda df, _p: loaders(df.assign(hours=np.nan)), r"'hours' has no number in the training rows"),
+    'a function as processor': (lambda df, _p: loaders(df, procs=[np.log1p]), r"no processor.*TabularProc"),
+    'another separator': (wrong_delimiter, r"single column.*sep=';'"),
+    'a path as table': (lambda df, _p: loaders('people.csv'), r"this is a str"),
+    'columns that a new table lacks': (lambda df, _p: loaders(df).test_dl(df[['age', 'city', 'hours']]), r"\['job'\], which the table does not have"),
+    'a column that a new row lacks': (lambda df, _p: tabular_learner(loaders(df)).predict(dict(age=3, city='Bonn', job='cook')), r"'hours'"),
+    'an architecture that is none': (lambda df, _p: tabular_learner(loaders(df), arch='ensembel'), r"Did you mean `ensemble`"),
+    'a setting that is none': (lambda df, _p: tabular_learner(loaders(df), config=dict(embed_q=0.1)), r"embed_p"),
+    'fewer outputs than classes': (lambda df, _p: tabular_learner(loaders(df), n_out=1), r"`n_out` is 1, but the targets need 2"),
+    'ratings outside the range': (lambda df, _p: collab_learner(ratings(), y_range=(0, 4)), r"outside `y_range`, \(0, 4\): they go from 1 to 5"),
+    'ratings that are missing': (lambda df, _p: ratings(rating=np.nan), r"'rating' is missing in all"),
+    'ratings that are text': (lambda df, _p: CollabDataLoaders.from_df(synth_ratings(), rating_name='title'), r"'title' are no numbers"),
+    'no such column of users': (lambda df, _p: CollabDataLoaders.from_df(synth_ratings(), user_name='usr'), r"Did you mean `user`"),
+}
+
+
+@pytest.mark.parametrize('mistake', mistakes)
+def test_a_mistake_is_answered_and_the_frame_left_alone(mistake, tmp_path):
+    df = people()
+    before = df.copy()
+    f,pattern = mistakes[mistake]
+    with pytest.raises(UsageError, match=f'(?s){pattern}') as e: f(df, tmp_path)
+    assert len(str(e.value))<700 and str(e.value).rstrip().endswith(('.', '?', ')'))
+    pd.testing.assert_frame_equal(df, before)
+
+
+odd = {
+    'as many categories as rows': (lambda df: loaders(df.assign(name=[f'n{i}' for i in range(300)]), cat_names=['name'], valid_idx=range(60)), r"'name' \(240 in 240\)"),
+    'infinite inputs': (lambda df: loaders(df.assign(age=df['age'].astype(float).where(df.index>2, np.inf))), r"Infinite numbers, taken as missing: 'age' 3 of 300"),
+    'zeros and ones as target': (lambda df: loaders(df.assign(won=(df['age']>40)*1), 'won'), r"'won' has just two whole numbers.*CategoryBlock"),
+    'a city that training has not': (lambda df: loaders(df.assign(city=df['city'].where(df.index!=299, 'Rome')), valid_idx=[298, 299]), r"'city' 1 of 300, such as 'Rome'"),
+    'the same rating twice': (lambda _df: CollabDataLoaders.from_df(pd.concat([synth_ratings()]*2), device='cpu', rating_name='rating', item_name='movie'), r"repeat a pair of 'user' and 'movie'"),
+}
+
+
+@pytest.mark.parametrize('what', odd)
+def test_what_is_odd_is_counted_and_said_once(what):
+    df = people()
+    before = df.copy()
+    f,pattern = odd[what]
+    with pytest.warns(UserWarning, match=pattern) as said: f(df)
+    assert all(o.filename==__file__ for o in said) and len(said)<=2
+    pd.testing.assert_frame_equal(df, before)
+
+
+def batches(dls): return [torch.cat([t.flatten().double() for t in b]) for dl in (dls.train, dls.valid) for b in dl.batches(0)]
+
+
+def kinds_of_frames():
+    df = people()
+    yield 'repeated index', df.set_index(np.zeros(300, dtype=int))
+    yield 'columns in another order', df[df.columns[::-1]]
+    yield 'polars', polars.from_pandas(df)
+    yield 'pyarrow', polars.from_pandas(df).to_arrow()
+    yield 'pandas on arrow', df.convert_dtypes(dtype_backend='pyarrow')
+    yield "pandas' own missing values", df.convert_dtypes()
+    yield 'dict of columns', {n: df[n] for n in df}
+
+
+@pytest.mark.parametrize('name,frame', list(kinds_of_frames()), ids=lambda o: o if isinstance(o, str) else '')
+def test_frames_of_all_kinds_give_the_same_batches(name, frame):
+    assert all(torch.equal(a, b) for a,b in zip(batches(loaders(people())), batches(loaders(frame)), strict=True)), name
+
+
+def test_categories_of_polars_keep_their_order():
+    df = people()
+    own = list(reversed(sorted(df['city'].unique())))
+    dls = loaders(polars.from_pandas(df).with_columns(polars.col('city').cast(polars.Enum(own))))
+    assert dls.classes['city']==['#na#', *own]
+    assert [dls.train_ds.item(i)['city'] for i in range(9)]==[loaders(df).train_ds.item(i)['city'] for i in range(9)]
+
+
+def test_categories_of_all_kinds():
+    df = people(size=pd.Categorical(some('L').tolist(), categories=['S', 'L']), flag=np.arange(300)%2==0, code=np.arange(300)%7, day=pd.Timestamp('2024-01-01')+pd.to_timedelta(np.arange(300)%3, unit='D'))
+    dls = loaders(df, cat_names=['size', 'flag', 'code', 'day'], cont_names=[])
+    assert dls.classes['flag']==['#na#', False, True] and dls.classes['code']==['#na#', *range(7)] and dls.classes['day'][1]==pd.Timestamp('2024-01-01')
+    assert dls.train_ds.item(0)['code'] in range(7)
+
+
+class Doubled(TabularProc):
+    def encodes(self, to): to.conts = to.conts*2
+    def decodes(self, to): to.conts = to.conts/2
+
+
+def test_a_processor_of_ones_own_goes_with_the_model(tmp_path):
+    df = people()
+    learn = quiet_fit(tabular_learner(loaders(df, procs=[*procs, Doubled], path=tmp_path), arch='mlp'))
+    with pytest.raises(TypeError, match='parts='): learn.export()
+    own = learn.dls.procs[-1]
+    again = load_learner(learn.export(parts={'doubled': own}), parts={'doubled': Doubled()})
+    assert torch.equal(again.predict(df.iloc[3])[2], learn.predict(df.iloc[3])[2])
+
+
+in_another_process = """
+import json, sys, warnings
+import pandas as pd
+from mylib.deploy.load import load_learner
+warnings.simplefilter('error')
+learn = load_learner(sys.argv[1])
+df = pd.read_csv(sys.argv[2])
+preds,_ = learn.get_preds(dl=learn.dls.test_dl(df))
+row,_,one = learn.predict(df.iloc[2])
+print(json.dumps([preds.tolist(), one.tolist()]))
+"""
+targets = {'class': dict(y_names='rich'), 'number': dict(y_names='income'), 'numbers': dict(y_names=['income', 'old']), 'labels': dict(y_names=['busy', 'grey'], y_block=MultiCategoryBlock(encoded=True, vocab=['busy', 'grey']))}
+
+
+@pytest.mark.parametrize('arch,target', [('ensemble', t) for t in targets]+[('mlp', 'class'), ('periodic', 'number'), ('piecewise', 'class'), ('robust', 'number')])
+def test_a_model_goes_on_in_another_process(arch, target, tmp_path):
+    df = people()
+    df = df.assign(old=df['age']*2., busy=(df['hours']>38)*1, grey=(df['age']>50)*1)
+    learn = quiet_fit(tabular_learner(loaders(df, path=tmp_path, **targets[target]), arch=arch))
+    new = df.head(9)[['hours', 'age', 'city', 'job']]
+    new.to_csv(tmp_path/'new.csv', index=False)
+    out = subprocess.run([sys.executable, '-c', in_another_process, learn.export(), tmp_path/'new.csv'], capture_output=True, text=True, cwd=tmp_path)
+    assert out.returncode==0, out.stderr
+    preds,one = json.loads(out.stdout)
+    with learn.no_bar(): mine,_ = learn.get_preds(dl=learn.dls.test_dl(new))
+    assert torch.allclose(torch.tensor(preds), mine, atol=1e-6) and torch.allclose(torch.tensor(one), mine[2], atol=1e-5)
+
+
+@pytest.mark.parametrize('arch', ['dot', 'nn', 'implicit'])
+def test_ratings_go_on_from_a_file(arch, tmp_path):
+    df = synth_ratings()
+    dls = CollabDataLoaders.from_df(df, item_name='title', rating_name='rating', seed=1, device='cpu', path=tmp_path)
+    learn = quiet_fit(collab_learner(dls, arch=arch, n_factors=8, y_range=(0, 5.5)))
+    again = load_learner(learn.export())
+    with learn.no_bar(), again.no_bar():
+        assert torch.equal(again.get_preds(dl=again.dls.test_dl(df))[0], learn.get_preds(dl=dls.test_dl(df))[0])
+    assert again.predict(dict(user=1, title=df['title'][0]))[2].shape==(1,)
+
+
+class StopAt(Watcher):
+    "Interrupts a fit after so many batches"
+    def __init__(self, n): self.left = n
+    def after_batch(self, run):
+        self.left -= run.training
+        if not self.left: raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize('arch', ['mlp', 'ensemble'])
+def test_a_fit_is_taken_up_again_to_the_bit(arch, tmp_path):
+    def learner():
+        set_seed(3)
+        return tabular_learner(loaders(people(), path=tmp_path), arch=arch)
+    whole = quiet_fit(learner(), 3)
+    with pytest.raises(KeyboardInterrupt): quiet_fit(learner(), 3, cbs=StopAt(11), checkpoint=Checkpoint('ckpt', every_steps=5))
+    resumed = quiet_fit(learner(), 3, checkpoint='ckpt', resume=True)
+    for a,b in zip(whole.model.state_dict().values(), resumed.model.state_dict().values(), strict=True): assert torch.equal(a, b)
+
+
+def test_looking_at_a_table_changes_nothing(capsys):
+    learn = quiet_fit(tabular_learner(loaders(people())))
+    def state(): return [*(t.clone() for t in learn.model.state_dict().values()), torch.get_rng_state()],[m.training for m in learn.model.modules()],str(np.random.get_state()),learn.dls.train.epoch
+    learn.model.train()
+    before = state()
+    df = people()
+    with learn.no_bar():
+        learn.predict(df.iloc[0]); learn.get_preds(); learn.validate(); learn.show_results(); learn.dls.show_batch(); learn.summary()
+        learn.get_preds(dl=learn.dls.test_dl(df))
+    after = state()
+    assert all(torch.equal(a, b) for a,b in zip(before[0], after[0])) and before[1:]==after[1:]
+
+
+def test_a_table_without_categories_or_without_numbers():
+    for kwargs in dict(cat_names=[]), dict(cont_names=[]):
+        for arch in 'mlp', 'ensemble':
+            learn = quiet_fit(tabular_learner(loaders(people(), **kwargs), arch=arch))
+            assert learn.predict(people().iloc[0])[2].shape==(2,)
+
+
+def test_rows_are_told_of_once_but_counted():
+    learn = quiet_fit(tabular_learner(loaders(people()), arch='mlp'))
+    row = dict(people().iloc[0], city='Rome')
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        for _ in range(5): learn.predict(row)
+    assert len(said)==1 and 'Rome' in str(said[0].message)
+    assert next(f for f in learn.dls.procs if isinstance(f, Categorify)).odd.counts['city']==5
+
+
+def test_a_million_rows_are_split_and_prepared_soon():
+    n = 300_000
+    df = pd.concat([people()]*(n//300), ignore_index=True)
+    to = TabularPandas(df, procs, ['job', 'city'], ['age', 'hours'], 'rich', CategoryBlock, (range(n//5, n), range(n//5)))
+    assert len(to.train.xs)==n*4//5 and to.items.memory_usage(deep=True).sum()<n*20
