@@ -10,7 +10,7 @@ __all__ = ['EmbeddingDotBias', 'AverageUnknown', 'EmbeddingNN', 'ImplicitDotBias
 
 # %% ../../nbs/tabular/21_collab.ipynb #6c6d6133
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +70,7 @@ def positions(self:EmbeddingDotBias, arr, is_item:bool=True) -> Tensor: # (n,) i
     if not hasattr(self, 'classes'): raise UsageError("This model was not told what its users and items are called. Make it with EmbeddingDotBias.from_classes, or by collab_learner.")
     name = self.item if is_item else self.user
     o2i = self.classes[name].o2i
-    arr = arr.tolist() if hasattr(arr, 'tolist') else listed(arr)
+    arr = [arr] if isinstance(arr, str) or not isinstance(arr, Iterable) else getattr(arr, 'tolist', lambda: list(arr))()
     lost = [o for o in arr if o not in o2i]
     if lost: raise UsageError(f"{lost[0]!r} is none of the {len(o2i)-1} in {name!r} that the model was trained on.{near(lost[0], o2i)}")
     return torch.tensor([o2i[o] for o in arr], device=self.i_bias.weight.device)

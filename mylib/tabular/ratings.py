@@ -68,7 +68,7 @@ def _check_ratings(df, user, item, rating):
         if k: warn(f"{k} of {len(df)} ratings have no {n!r}; it is taken as '#na#', an unknown one. Leave them out: df.dropna(subset=[{n!r}]).")
     twice = df.duplicated([user, item])
     if twice.any():
-        first = df.loc[twice.to_numpy(), [user, item]].iloc[0].tolist()
+        first = tuple(o.item() if isinstance(o, np.generic) else o for o in df.loc[twice.to_numpy(), [user, item]].iloc[0])
         warn(f"{int(twice.sum())} of {len(df)} ratings repeat a pair of {user!r} and {item!r}, such as {first}. One may be trained on and the other validated; "
              f"keep one: df.drop_duplicates([{user!r}, {item!r}], keep='last').")
 
