@@ -253,6 +253,7 @@ def _described(dls, arch, n_factors, y_range, emb_szs, layers, config):
 def _collab_model(dls, args):
     "The model that `args` describe, told what it needs of `dls`"
     pairs = rated_pairs(dls.train_ds.cats) if args['arch']=='implicit' else None
+    if pairs is not None and not len(pairs): raise UsageError("No training rating has both a user and an item, so arch='implicit' has nothing to learn from. Check the columns, or use arch='dot'.")
     if pairs is not None: args = dict(**args, n_pairs=len(pairs))
     model = build_collab_model(**args)
     if pairs is not None: model.learn_pairs(pairs.to(model.by_user.device), dls.train_ds.y.mean().item())
