@@ -41,7 +41,7 @@ __all__ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 't
            'TableRows', 'TabularProc', 'FillStrategy', 'FillMissing', 'Categorify', 'Normalize', 'TabularPandas',
            'TableLoaders', 'TabularDataLoaders', 'read_table', 'emb_sz_rule', 'get_emb_sz', 'TabularModel',
            'CollabDataLoaders', 'time_split', 'EmbeddingDotBias', 'EmbeddingNN', 'ImplicitDotBias', 'collab_learner',
-           'recommend', 'nearest_items', 'ranking_metrics', 'plot_factors']
+           'score_items', 'recommend', 'item_factors', 'nearest_items', 'ranking_metrics', 'plot_factors']
 
 # %% ../nbs/tabular/98_collab.ipynb #b3437e70
 import json, math, os, random, re, shutil, sys, tempfile, time
@@ -128,7 +128,7 @@ from .tabular.data import TabularDataLoaders, read_table
 from .tabular.model import emb_sz_rule, get_emb_sz, TabularModel
 from .tabular.ratings import CollabDataLoaders, time_split
 from .tabular.collab import EmbeddingDotBias, EmbeddingNN, ImplicitDotBias, collab_learner
-from .tabular.recommend import recommend, nearest_items, ranking_metrics, plot_factors
+from .tabular.recommend import score_items, recommend, item_factors, nearest_items, ranking_metrics, plot_factors
 
 # %% ../nbs/tabular/98_collab.ipynb #b3b7d68c
 _all_ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 'time', 'Counter', 'contextmanager',
@@ -185,4 +185,4 @@ _all_ = ['TableRows', 'TabularProc', 'FillStrategy', 'FillMissing', 'Categorify'
 
 # %% ../nbs/tabular/98_collab.ipynb #2d6eac2a
 _all_ = ['CollabDataLoaders', 'time_split', 'EmbeddingDotBias', 'EmbeddingNN', 'ImplicitDotBias', 'collab_learner',
-         'recommend', 'nearest_items', 'ranking_metrics', 'plot_factors']
+         'score_items', 'recommend', 'item_factors', 'nearest_items', 'ranking_metrics', 'plot_factors']

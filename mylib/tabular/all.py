@@ -42,7 +42,8 @@ __all__ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 't
            'FillStrategy', 'FillMissing', 'Categorify', 'Normalize', 'TableBlock', 'TableDataset', 'TabularPandas',
            'TableLoaders', 'TabularDataLoaders', 'read_table', 'ParquetDataLoaders', 'emb_sz_rule', 'get_emb_sz',
            'TabularModel', 'RobustScale', 'PiecewiseLinear', 'Periodic', 'EmbeddedModel', 'EnsembleModel', 'MemberLoss',
-           'tabular_config', 'tabular_learner', 'tabular_baselines']
+           'tabular_config', 'tabular_learner', 'tabular_baselines', 'permutation_importance', 'plot_importance',
+           'partial_dependence', 'plot_dependence', 'embed_features', 'plot_embeddings']
 
 # %% ../../nbs/tabular/99_all.ipynb #d62def54
 import json, math, os, random, re, shutil, sys, tempfile, time
@@ -135,6 +136,7 @@ from .numeric import RobustScale, PiecewiseLinear, Periodic, EmbeddedModel
 from .ensemble import EnsembleModel, MemberLoss
 from .learner import tabular_config, tabular_learner
 from .baselines import tabular_baselines
+from .explain import (permutation_importance, plot_importance, partial_dependence, plot_dependence, embed_features, plot_embeddings)
 
 # %% ../../nbs/tabular/99_all.ipynb #5110e7bc
 _all_ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 'time', 'Counter', 'contextmanager',
@@ -190,4 +192,5 @@ _all_ = ['cont_cat_split', 'df_shrink', 'make_date', 'add_datepart', 'add_elapse
          'FillStrategy', 'FillMissing', 'Categorify', 'Normalize', 'TableBlock', 'TableDataset', 'TabularPandas',
          'TableLoaders', 'TabularDataLoaders', 'read_table', 'ParquetDataLoaders', 'emb_sz_rule', 'get_emb_sz',
          'TabularModel', 'RobustScale', 'PiecewiseLinear', 'Periodic', 'EmbeddedModel', 'EnsembleModel',
-         'MemberLoss', 'tabular_config', 'tabular_learner', 'tabular_baselines']
+         'MemberLoss', 'tabular_config', 'tabular_learner', 'tabular_baselines', 'permutation_importance',
+         'plot_importance', 'partial_dependence', 'plot_dependence', 'embed_features', 'plot_embeddings']

@@ -21,6 +21,7 @@ from ..core.core import UsageError, concise, warn
 from ..data.block import RegressionBlock
 from ..data.split import IndexSplitter, RandomSplitter
 from .frame import as_frame, check_columns
+from .data import read_table
 from .procs import Categorify
 from .table import TableLoaders, TabularPandas
 
@@ -124,10 +125,7 @@ def from_csv(cls:CollabDataLoaders,
     **kwargs, # To `from_df`
 ): # `CollabDataLoaders`
     "Loaders of a file of ratings; one that is otherwise than expected is read with pandas and given to `from_df`"
-    try: df = pd.read_csv(csv, sep=sep, engine='python' if len(sep)>1 else 'c')
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
-        raise UsageError(f"{csv} cannot be read as a table separated by {sep!r}: {str(e).strip()}. Pass sep=, or read it with pandas and use from_df.") from e
-    return cls.from_df(df, **kwargs)
+    return cls.from_df(read_table(csv, sep=sep, engine='python' if len(sep)>1 else 'c'), **kwargs)
 
 # %% ../../nbs/tabular/20_ratings.ipynb #fa2b1b3a
 @concise
