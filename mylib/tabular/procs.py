@@ -148,7 +148,7 @@ class OddValues:
         "Warn of `found`, name to text, but for the columns that were told of"
         new = {k: v for k,v in found.items() if k not in self.told}
         self.told |= set(new)
-        if new: warn(f"{what}: {'; '.join(f'{k!r} {v}' for k,v in new.items())}.")
+        if new: warn(f"{what}: {'; '.join(f'{k!r} {v}' for k,v in list(new.items())[:6])}{f'; and in {len(new)-6} more columns' if len(new)>6 else ''}.")
 
 # %% ../../nbs/tabular/02_procs.ipynb #9805a884
 @part('tabular.FillMissing')
