@@ -20,6 +20,7 @@ from ..core.core import UsageError, check_option
 from ..core.part import part
 from ..nn.layers import Module
 from ..train.losses import BCELossFlat, BCEWithLogitsLossFlat, CrossEntropyLossFlat, L1LossFlat, MSELossFlat
+from .model import new_act
 from .numeric import EmbeddedModel
 
 # %% ../../nbs/tabular/12_ensemble.ipynb #cabda9d8
@@ -152,7 +153,7 @@ class EnsembleModel(EmbeddedModel):
     def _make_layers(self, sizes, ps, act):
         widths = [sz for _,sz in self.emb_szs] + [self.numbers.n_out//max(self.n_cont, 1)]*self.n_cont
         views = random_views(self.k, widths)
-        blocks = [nn.Sequential(SharedLinear(a, b, self.k, self.mini), act, nn.Dropout(p)) for a,b,p in zip(sizes, sizes[1:], ps)]
+        blocks = [nn.Sequential(SharedLinear(a, b, self.k, self.mini), new_act(act), nn.Dropout(p)) for a,b,p in zip(sizes, sizes[1:], ps)]
         if self.mini or not blocks: blocks.insert(0, Views(views))
         else: blocks[0][0].scale_in.data.copy_(views)
         return nn.Sequential(*blocks, OwnLinear(*sizes[-2:], self.k))

@@ -48,7 +48,8 @@ def arch_options(
 # %% ../../nbs/tabular/13_learner.ipynb #1771425e
 def _known(config, names, what):
     for n in config:
-        if n not in names: raise UsageError(f"{what} has no setting {n!r}.{near(n, names)} It has {names}.")
+        others = [o for o in archs if n in arch_options(o)]
+        if n not in names: raise UsageError(f"{what} has no setting {n!r}{f', but {others} have' if others else ''}.{near(n, names)} It has {names}.")
 
 @concise
 def tabular_config(
@@ -60,7 +61,8 @@ def tabular_config(
 
 # %% ../../nbs/tabular/13_learner.ipynb #f8627926
 def _named_act(act):
-    "The name of an activation; what has none, as it is"
+    "The name of an activation, or of its class; what has none, as it is"
+    if isinstance(act, type): return act.__name__ if activations.get(act.__name__) is act else act
     name = type(act).__name__
     same = name in activations and type(act) is activations[name] and {**vars(act), 'inplace': 0, 'training': 0}=={**vars(activations[name]()), 'inplace': 0, 'training': 0}
     return name if same else act
@@ -130,10 +132,10 @@ def create_tabular_model(
     average = _averaged(target.make_loss() if loss_func is None else loss_func, target)
     args = dict(emb_szs=[list(map(int, o)) for o in emb_szs], n_cont=len(dls.cont_names), n_out=n_out, layers=None if layers is None else list(layers),
                 average=average, scale_y=average=='numbers' and config.get('y_range') is None, **config)
-    if 'act_cls' in args: args['act_cls'] = _named_act(args['act_cls']) if isinstance(args['act_cls'], nn.Module) else args['act_cls']
+    if 'act_cls' in args: args['act_cls'] = _named_act(args['act_cls'])
     model = build_tabular_model(arch, **args)
     if hasattr(model, 'look_'): model.look_(*(o.cpu() for o in _slots(dls.train, 200_000)))
-    return model if isinstance(args.get('act_cls'), nn.Module) else made_by(model, 'tabular.model', arch=arch, **args)
+    return model if not isinstance(args.get('act_cls'), str|None) else made_by(model, 'tabular.model', arch=arch, **args)
 
 # %% ../../nbs/tabular/13_learner.ipynb #410f6ef3
 default_rates = dict(mlp=1e-3)

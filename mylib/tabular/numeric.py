@@ -10,14 +10,14 @@ __all__ = ['numeric_layers', 'check_numbers', 'RobustScale', 'bin_edges', 'Piece
 
 # %% ../../nbs/tabular/11_numeric.ipynb #31c05a31
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..core.core import UsageError, check_option
 from ..nn.layers import Embedding, Module, SigmoidRange
-from .model import dropouts
+from .model import dropouts, new_act
 
 # %% ../../nbs/tabular/11_numeric.ipynb #98991714
 def check_numbers(
@@ -165,7 +165,7 @@ class EmbeddedModel(Module):
         ps:float|Sequence[float]=0.1, # Dropout after each hidden layer, 0 to 1: one number, or one a layer
         embed_p:float=0., # Dropout of the categories' embeddings
         y_range:Sequence[float]|None=None, # Least and greatest prediction, for a sigmoid at the end
-        act_cls:nn.Module=nn.ReLU(), # Activation of the hidden layers
+        act_cls:Callable=nn.ReLU(inplace=True), # Activation of the hidden layers, or its class
         numbers:str='piecewise', # How numbers are embedded: 'piecewise', 'periodic' or 'robust'
         num_args:dict|None=None, # Arguments of that layer, such as dict(bins=64, dim=8)
         scale_y:bool=False, # Put predictions into the unit of the targets, as `look_` sees them?
@@ -179,7 +179,7 @@ class EmbeddedModel(Module):
         self.end = end_layer(out_sz, y_range, scale_y)
 
     def _make_layers(self, sizes, ps, act):
-        blocks = [nn.Sequential(nn.Linear(a, b), act, nn.Dropout(p)) for a,b,p in zip(sizes, sizes[1:], ps)]
+        blocks = [nn.Sequential(nn.Linear(a, b), new_act(act), nn.Dropout(p)) for a,b,p in zip(sizes, sizes[1:], ps)]
         return nn.Sequential(*blocks, nn.Linear(*sizes[-2:]))
 
     def look_(self,
