@@ -198,6 +198,12 @@ def show_batch(self:TableBlock, samples, blocks, **_grid):
     display(self.row_frame(samples, blocks[-1]))
 
 @patch
+def show_titled(self:TableBlock, samples, titles:Sequence[str], _blocks, *, suptitle:str, **_grid):
+    "Show the inputs of decoded samples with their titles, in a column named `suptitle`"
+    from IPython.display import display
+    display(self.row_frame(samples).assign(**{suptitle: list(titles)}))
+
+@patch
 def show_results(self:TableBlock, samples, outs, blocks, **_grid):
     "Show decoded samples with their targets and what was predicted"
     from IPython.display import display
