@@ -34,9 +34,9 @@ def as_frame(
     "The `table` as a pandas frame"
     if isinstance(table, pd.DataFrame): return table
     if isinstance(table, pd.Series) or isinstance(table, dict) and not any(isinstance(o, (list, tuple, np.ndarray, pd.Series)) for o in table.values()): table = [table]
-    if isinstance(table, (dict, list)) and len(table): return pd.DataFrame(table)
+    if isinstance(table, dict) and table or isinstance(table, list) and table and isinstance(table[0], (dict, pd.Series)): return pd.DataFrame(table)
     if hasattr(table, '__arrow_c_stream__'): return _from_arrow(table)
-    raise UsageError(f"A table is needed, but this is a {type(table).__name__}: {str(table)[:60]}. Pass a pandas frame, a frame of Polars or PyArrow, or a dict of columns.")
+    raise UsageError(f"A table is needed, but this is a {type(table).__name__}: {str(table)[:60]}. Pass a pandas frame, a frame of Polars or PyArrow, or a dict of columns; a row is a dict or a Series.")
 
 # %% ../../nbs/tabular/00_frame.ipynb #01bcb962
 def _separator(df):
@@ -48,14 +48,15 @@ def _separator(df):
 def check_columns(
     df, # A frame, or anything with `columns`
     names:Sequence, # What is asked for
-    what:str, # What asks for them, for the message: the name of a parameter
+    what:str, # What asks for them, for the message: the name of a parameter, or words such as 'the model'
 ):
     "Raise a `UsageError` for names that `df` lacks, or that stand in it twice"
     there = list(df.columns)
     lacking = [n for n in names if n not in there]
     sep = _separator(df) if lacking else None
-    if sep: raise UsageError(f"`{what}` names {lacking[0]!r}, but the table has a single column, {str(there[0])[:60]!r}. The file seems to be separated by {sep!r}: read it with sep={sep!r}.")
-    if lacking: raise UsageError(f"`{what}` names {lacking}, which the table does not have.{near(lacking[0], there)} Its columns are {there[:20]}{'...' if len(there)>20 else ''}.")
+    asks = f'`{what}` names' if what.isidentifier() else f'{what[0].upper()}{what[1:]} needs'
+    if sep: raise UsageError(f"{asks} {lacking[0]!r}, but the table has a single column, {str(there[0])[:60]!r}. The file seems to be separated by {sep!r}: read it with sep={sep!r}.")
+    if lacking: raise UsageError(f"{asks} {lacking}, which the table does not have.{near(lacking[0], there)} Its columns are {there[:20]}{'...' if len(there)>20 else ''}.")
     twice = sorted({str(n) for n in names if there.count(n)>1})
     if twice: raise UsageError(f"The table has more than one column named {', '.join(map(repr, twice))}. Rename them, or drop all but one: df.loc[:,~df.columns.duplicated()].")
 
