@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from ..core.archive import zip_table
 from ..core.core import UsageError, concise, default_device, isolated_rng, listed
 from ..data.block import TransformBlock
+from ..data.transform import as_slots
 from ..data.loader import DataLoader
 from ..data.loaders import DataLoaders
 from ..learner.bundle import check_length, check_limits, format_version, most_json
@@ -149,9 +150,11 @@ def _check_sizes(file, d, shapes):
     "What a model is made with must be plain data, in sizes that its weights have"
     sizes = {n for w in shapes.values() for n in w.shape}
     args = d['args'] if isinstance(d.get('args'), dict) else {}
+    if any(type(o) not in (int, float) for o in listed(args.get('y_range'))): raise UsageError(f"{file}: its model has the `y_range` {str(args['y_range'])[:50]}, which must be two numbers. Do not trust the file.")
     for o in _values({k: v for k,v in args.items() if k!='y_range'}): # which is no size
         if isinstance(o, dict) and 'part' in o: raise UsageError(f"{file}: its model is made with the part {str(o['part'])[:50]!r}, but plain data is all that models are made with. Do not trust the file.")
-        if isinstance(o, list) and len(o)>200: raise UsageError(f"{file}: its model asks for {len(o):,} layers or sizes, but 200 are the most. Do not trust the file.")
+        most = max(200, min(len(shapes), 1000)) if o is args.get('emb_szs') else 200 # a category has an embedding of its own
+        if isinstance(o, list) and len(o)>most: raise UsageError(f"{file}: its model asks for {len(o):,} layers or sizes, but {most:,} are the most. Do not trust the file.")
         if isinstance(o, int) and abs(o)>4096 and o not in sizes: raise UsageError(f"{file}: its model asks for a size of {o}, which no weight has. Do not trust the file.")
 
 # %% ../../nbs/deploy/01_load.ipynb #fa961adf
@@ -199,6 +202,7 @@ def _pipeline_parts(file, d, given):
         if isinstance(o, dict) and o.get('part') in model_names: raise UsageError(f"{file} has the model {o['part']!r} where none belongs. Do not trust the file.")
     blocks,*tfms = (build_part(d[k], given) for k in ('blocks', 'item_tfms', 'batch_tfms'))
     if not all(isinstance(b, TransformBlock) for b in blocks): raise UsageError(f"{file}: its blocks are {str(blocks)[:100]}, which are no Blocks. Do not trust the file.")
+    if any(hasattr(b, 'try_out') for b in blocks[1:]): raise UsageError(f"{file}: a table stands among its blocks, {str(blocks)[:100]}, but not first. Do not trust the file.")
     for f in [*tfms[0], *tfms[1], *(f for b in blocks for f in b.type_tfms)]:
         if not callable(f) or isinstance(f, type): raise UsageError(f"{file}: its step {str(f)[:50]} cannot be called. Do not trust the file.")
         size = getattr(f, 'size', None)
@@ -221,11 +225,16 @@ def _function(file, d, name, given):
     if callable(f): return f
     raise UsageError(f"{file}: `{name}` is {str(f)[:50]}, which cannot be called. Do not trust the file.")
 
+def _inner(f):
+    "The loss that the loss `f` asks, if it asks another"
+    while hasattr(f, 'loss_func'): f = f.loss_func
+    return f
+
 def _training(file, d, given):
     "The loss, metrics and optimizer that are described"
     found = {k: build_part(d[k], given) for k in ('loss_func', 'metrics', 'opt_func') if d.get(k) is not None}
     for k,o in found.items():
-        if not all(callable(f) or hasattr(f, 'update') for f in listed(o)) or k!='metrics' and isinstance(o, list):
+        if not all(callable(_inner(f)) or hasattr(f, 'update') for f in listed(o)) or k!='metrics' and isinstance(o, list):
             raise UsageError(f"{file}: `{k}` is {str(o)[:50]}, which is none. Do not trust the file.")
     return found
 
@@ -235,20 +244,26 @@ class _NoLoss:
     def __call__(self, *_args): raise UsageError("The loss of this learner was not in the file. Set learn.loss_func, such as CrossEntropyLossFlat().")
 
 # %% ../../nbs/deploy/01_load.ipynb #ca04a46e
-def _try(file, learn, model):
-    "Predict one item of nothing with the shapes of `model`"
-    item = learn.dls.blocks[0].blank()
+def _tried(learn, model, item, device):
+    "How many numbers `model` predicts of `item`"
+    blank = learn.dls.test_dl([item], num_workers=0, bs=1)
+    inputs = as_slots(blank.new(device=device).one_batch())
+    try: out = model(*inputs)
+    except NotImplementedError: return None # an operation that PyTorch cannot do without numbers
+    activation,decoder = learn.activation_and_decoder()
+    if out.numel()<=_most_pixels:
+        target = learn.dls.decode_target(decoder(activation(torch.zeros(out.shape)))[0])
+        if device=='cpu': learn.dls.blocks[0].try_out(model, inputs, target)
+    return out.shape[1]
+
+def _try(file, learn, model, device='meta'):
+    "Predict one item of nothing: on 'meta' with the shapes of `model`, on 'cpu' with its numbers"
+    item,n = learn.dls.blocks[0].blank(),learn.dls.blocks[-1].n_out
     if item is None: return
     try:
-        blank = learn.dls.test_dl([item], num_workers=0, bs=1)
-        with torch.no_grad(), isolated_rng():
-            try: out = model(*listed(blank.new(device='meta').one_batch()))
-            except NotImplementedError: return # an operation that PyTorch cannot do without numbers
-            activation,decoder = learn.activation_and_decoder()
-            if out.numel()<=_most_pixels: learn.dls.decode_target(decoder(activation(torch.zeros(out.shape)))[0])
+        with torch.no_grad(), isolated_rng(): found = _tried(learn, model, item, device)
     except Exception as e: raise UsageError(f"{file}: its parts do not fit each other; an item cannot be predicted ({type(e).__name__}: {str(e)[:300]}). Export the model again.") from e
-    n = learn.dls.blocks[-1].n_out
-    if n is not None and out.shape[1]>n: raise UsageError(f"{file}: its model gives {out.shape[1]} numbers, but its target has {n}. Export the model again.")
+    if None not in (n, found) and found>n: raise UsageError(f"{file}: its model gives {found} numbers, but its target has {n}. Export the model again.")
 
 # %% ../../nbs/deploy/01_load.ipynb #c99d7e2f
 @concise
@@ -271,6 +286,7 @@ def load_learner(
         model = build_part(d['model'], given)
         _check_fit(file, model, weights)
         model.load_state_dict(weights)
+        if not given and hasattr(learn.dls.blocks[0], 'try_out'): _try(file, learn, model.eval(), 'cpu')
     learn.model = model.eval()
     return learn
 

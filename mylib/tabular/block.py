@@ -9,12 +9,13 @@ __all__ = ['columns_of', 'target_block', 'encode_target', 'setup_target', 'Table
 
 # %% ../../nbs/tabular/03_block.ipynb #61cfb095
 import copy, functools
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastcore.basics import patch
 
@@ -23,8 +24,9 @@ from ..core.part import part
 from ..data.transform import Pipeline
 from ..data.dataset import Datasets
 from ..data.block import CategoryBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
+from ..callback.run import ordered
 from .frame import as_frame, check_columns, numbers, plain_column
-from .procs import TabularProc, TableRows, coded, run_procs
+from .procs import TabularProc, TableRows, coded, column_names, run_procs
 
 # %% ../../nbs/tabular/03_block.ipynb #9241fd93
 def _row_columns(row, names):
@@ -129,9 +131,11 @@ class TableBlock(TransformBlock):
         with_cont:bool=True, # Have samples a slot for the numbers?
     ):
         super().__init__()
-        self.procs,self.cat_names,self.cont_names,self.y_names,self.with_cont = listed(procs),listed(cat_names),listed(cont_names),listed(y_names),with_cont
-        wrong = next((f for f in self.procs if not isinstance(f, TabularProc)), None)
-        if wrong is not None: raise UsageError(f"A table is prepared by {wrong!r}, which is no processor. Export the model again.")
+        self.procs,self.with_cont = listed(procs),with_cont
+        self.cat_names,self.cont_names,self.y_names = (column_names(what, listed(o)) for what,o in (('cat_names', cat_names), ('cont_names', cont_names), ('y_names', y_names)))
+        if not isinstance(with_cont, bool): raise UsageError(f"`with_cont` is {str(with_cont)[:50]!r}, but must be True or False. Export the model again.")
+        wrong = [f for f in self.procs if not isinstance(f, TabularProc)]
+        if wrong: raise UsageError(f"A table is prepared by {wrong[0]!r}, which is no processor. Export the model again.")
 
     @property
     def n_slots(self): "How many slots the inputs take"; return 1+self.with_cont
@@ -258,6 +262,22 @@ def item(self:TableDataset, i:int) -> pd.Series:
     "Row `i` before it was prepared, as far as that is known"
     return self.block.row_frame([self.decode(self[i])], self.target).iloc[0]
 
+# %% ../../nbs/tabular/03_block.ipynb #d7e5da54
+@patch
+def check_loaded(self:TableBlock, blocks:Sequence[TransformBlock]):
+    "Raise a `UsageError` if what a file says of a table does not fit together; `blocks` has one a slot"
+    inputs,target = [*self.cat_names, *self.cont_names],blocks[-1]
+    twice = next((n for n,k in Counter([*inputs, *self.y_names]).items() if k>1), None)
+    if twice is not None: raise UsageError(f"The table of the file names the column {str(twice)[:50]!r} more than once. Export the model again.")
+    if not inputs: raise UsageError("The table of the file has no columns to predict from. Export the model again.")
+    if not isinstance(target, TransformBlock) or isinstance(target, TableBlock) or target.blank() is not None or any(type(b) is not TransformBlock for b in blocks[1:-1]):
+        raise UsageError(f"The table of the file has the blocks {blocks[1:]} after it, but needs a plain one for its numbers, and one for its target. Export the model again.")
+    n = target.n_out if isinstance(target, RegressionBlock) else 1 if isinstance(target, CategoryBlock) else None
+    if not self.y_names or n is not None and len(self.y_names)!=n: raise UsageError(f"The table of the file names {len(self.y_names)} targets, which does not fit {target!r}. Export the model again.")
+    if len(self.procs)>100: raise UsageError(f"The table of the file is prepared by {len(self.procs)} processors, but 100 are the most. Do not trust the file.")
+    if [id(f) for f in ordered(self.procs)]!=[id(f) for f in self.procs]: raise UsageError(f"The table of the file prepares its columns by {self.procs[:6]}, which cannot run in this order. Use {ordered(self.procs)[:6]}, and export the model again.")
+    for f in self.procs: f.check(self.cat_names, self.cont_names)
+
 # %% ../../nbs/tabular/03_block.ipynb #69985368
 @patch
 def with_tensors(self:TableDataset, tensors:tuple) -> TableDataset:
@@ -296,9 +316,16 @@ def keep_on(self:TableDataset, device:torch.device|str):
 @patch
 def empty_dataset(self:TableBlock, blocks, _n_inp) -> TableDataset:
     "A data set without rows"
+    self.check_loaded(blocks)
     return TableDataset(self, blocks[-1], None)
 @patch
-def blank(self:TableBlock) -> dict: "A row of nothing, to try a loaded model on"; return {**{n: self.classes[n][-1] for n in self.cat_names}, **dict.fromkeys(self.cont_names, 0.)}
+def blank(self:TableBlock) -> dict: "A row of nothing, to try a loaded model on"; return {**{n: self.classes[n][-1] if n in self.classes else 0 for n in self.cat_names}, **dict.fromkeys(self.cont_names, 0.)}
+@patch
+def try_out(self:TableBlock, model:nn.Module, inputs:tuple, target):
+    "Raise an error if `model` cannot take the codes that this table makes, or the row `inputs`, with what was predicted, cannot be shown"
+    if len(self.classes) not in (0, inputs[0].shape[1]): raise UsageError(f"The table of the file has {len(self.classes)} lists of categories for {inputs[0].shape[1]} columns. Export the model again.")
+    repr(self.predicted(inputs, target))
+    if self.classes: model(torch.tensor([[len(o)-1 for o in self.classes.values()]]), *inputs[1:])
 
 class PredictedRow:
     "A row and what was predicted for it; decoded when it is looked at"
@@ -308,9 +335,11 @@ class PredictedRow:
     def rows(self) -> TableRows:
         "The row before it was prepared, with the prediction as its target"
         rows,y_names = self.block.decoded(*self.inputs),self.block.y_names
-        several = len(y_names)>1 and len(listed(self.target))==len(y_names)
-        rows.y_names = y_names if several else y_names[:1]
-        for n,v in zip(rows.y_names, self.target if several else [self.target]): rows[n] = np.array([v], dtype=object)
+        several = len(y_names)>1 and len(listed(self.target))==len(y_names) and all(isinstance(o, float) for o in self.target)
+        rows.y_names = y_names if several or len(y_names)<2 else ['labels']
+        for n,v in zip(rows.y_names, self.target if several else [self.target]):
+            rows[n] = np.empty(1, dtype=object)
+            rows[n][0] = v # which may be a list
         return rows
 
     @property

@@ -26,6 +26,7 @@ from ..callback.ema import EMA
 from ..callback.run import Changer
 from ..learner.learner import Learner
 from .model import TabularModel, get_emb_sz
+from .learner import check_sizes
 from .ratings import CollabDataLoaders
 
 # %% ../../nbs/tabular/21_collab.ipynb #63af8902
@@ -160,6 +161,13 @@ def _sum_of_others(table, keys, of, but):
     return (total - table(but)*is_in[:,None]) * count.rsqrt()[:,None]
 
 # %% ../../nbs/tabular/21_collab.ipynb #354541d1
+def _check_pairs(model, _keys):
+    "Raise a `UsageError` if the pairs in weights that were just loaded are none"
+    for name in 'by_user', 'by_item':
+        keys,most = getattr(model, name),model.u_weight.num_embeddings*model.i_weight.num_embeddings
+        if keys.is_meta: continue
+        if len(keys) and (keys[0]<0 or keys[-1]>=most or (keys.diff()<0).any()): raise UsageError(f"The pairs in `{name}` of the weights are not sorted, or not below {most}, so they are not those of a trained model. Get the weights again.")
+
 class ImplicitDotBias(EmbeddingDotBias):
     "`EmbeddingDotBias` in which users and items are also what they were paired with ([SVD++](https://doi.org/10.1145/1401890.1401944), eq. 15, on both sides)"
     def __init__(self,
@@ -174,6 +182,7 @@ class ImplicitDotBias(EmbeddingDotBias):
         self.register_buffer('by_user', torch.zeros(n_pairs, dtype=torch.long))
         self.register_buffer('by_item', torch.zeros(n_pairs, dtype=torch.long))
         self.register_buffer('mean', torch.zeros(()))
+        self.register_load_state_dict_post_hook(_check_pairs)
 
     def forward(self, x): # (b, 2) int64 -> (b, 1)
         user,item = x[:,0],x[:,1]
@@ -224,6 +233,7 @@ def build_collab_model(
 ) -> nn.Module:
     "Build a model of ratings from a description"
     check_option('arch', arch, ['dot', 'implicit', 'nn'])
+    check_sizes(y_range=y_range, emb_szs=emb_szs, layers=layers, n_users=[n_users], n_items=[n_items], n_factors=[n_factors], n_pairs=[n_pairs or 1])
     if arch=='nn': return EmbeddingNN(emb_szs, layers, y_range=y_range, **config)
     if config: raise UsageError(f"`config` is for a net (use_nn=True), but holds {list(config)} for a product of factors. Leave it out.")
     if arch=='dot': return EmbeddingDotBias(n_factors, n_users, n_items, y_range)

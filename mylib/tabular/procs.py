@@ -6,7 +6,7 @@ Docs: https://mylib-team.github.io/mylib/tabular/procs.html.md"""
 
 # %% auto #0
 __all__ = ['coded', 'TableRows', 'chosen', 'codes_of', 'TabularProc', 'make_procs', 'setup_procs', 'run_procs', 'FillStrategy',
-           'OddValues', 'FillMissing', 'class_map', 'Categorify', 'Normalize']
+           'OddValues', 'by_column', 'column_names', 'FillMissing', 'class_map', 'Categorify', 'Normalize']
 
 # %% ../../nbs/tabular/02_procs.ipynb #1996ac11
 import datetime, inspect, math
@@ -99,6 +99,7 @@ class TabularProc:
     def setups(self, to:TableRows): "Learn from the training rows `to`"
     def encodes(self, to:TableRows): "Change the columns of `to`"
     def decodes(self, to:TableRows): "Undo `encodes`, as far as that can be done, for showing"
+    def check(self, cat_names:Sequence, cont_names:Sequence): "Raise a `UsageError` if what was learned is not about these columns; asked of processors from a file"
     def __repr__(self): return type(self).__name__
 
 def make_procs(
@@ -151,6 +152,38 @@ class OddValues:
         if new: warn(f"{what}: {'; '.join(f'{k!r} {v}' for k,v in list(new.items())[:6])}{f'; and in {len(new)-6} more columns' if len(new)>6 else ''}.")
 
 # %% ../../nbs/tabular/02_procs.ipynb #9805a884
+def _brief(o): return f'{str(o)[:60]!r}'
+
+def by_column(
+    what:str, # What is given, for the message
+    given, # Column to number; `None`: nothing
+    positive:bool=False, # Must the numbers be above 0?
+) -> dict:
+    "A number for each column, or a `UsageError`"
+    try: d = dict(given or {})
+    except (TypeError, ValueError): d = {what: [given]}
+    wrong = next((k for k,v in d.items() if isinstance(v, bool) or not isinstance(v, (int, float, np.number)) or not math.isfinite(v) or positive and v<=0), None)
+    if wrong is not None: raise UsageError(f"`{what}` has {_brief(d[wrong])} for {_brief(wrong)}, but must have a {'number above 0' if positive else 'number'} for each column. Leave it out to have it learned, or pass {{'column': 1.5}}.")
+    return d
+
+def column_names(
+    what:str, # What is given, for the message
+    given, # Names of columns
+) -> list:
+    "The names as a list, or a `UsageError`"
+    bad = [given] if isinstance(given, (str, Mapping)) or not hasattr(given, '__iter__') else [o for o in given if isinstance(o, (list, dict, set, bool)) or o is None]
+    if bad: raise UsageError(f"`{what}` has {_brief(bad[0])}, but must be a list of names of columns. Write ['age', 'hours'].")
+    return list(given)
+
+def _flag(what, o):
+    if isinstance(o, (bool, np.bool_)): return bool(o)
+    raise UsageError(f"`{what}` is {_brief(o)}, but must be True or False. Write one of them.")
+
+def _check_lacking(f, what, given, names):
+    lacking = [n for n in names if n not in (given or {})]
+    if lacking: raise UsageError(f"{f!r} has nothing for {len(lacking)} columns in `{what}`, such as {_brief(lacking[0])}. Let it look at the training rows, and export the model again.")
+
+# %% ../../nbs/tabular/02_procs.ipynb #980eb315
 @part('tabular.FillMissing')
 class FillMissing(TabularProc):
     "Fill in missing numbers, and note in a category `<column>_na` where that was done"
@@ -161,8 +194,11 @@ class FillMissing(TabularProc):
         na_dict:Mapping|None=None, # Column to what fills its gaps; `None`: learned from the training rows
         na_cols:Sequence=(), # The columns that had gaps in training
     ):
-        self.fill_strategy,self.add_col,self.fill_vals = fill_strategy,add_col,dict(fill_vals or {})
-        self.na_dict,self.na_cols,self.odd = None if na_dict is None else dict(na_dict),list(na_cols),OddValues()
+        if not callable(fill_strategy): raise UsageError(f"`fill_strategy` is {_brief(fill_strategy)}, which cannot be called. Use FillStrategy.median, or a function of numbers and a constant.")
+        self.fill_strategy,self.add_col,self.fill_vals = fill_strategy,_flag('add_col', add_col),by_column('fill_vals', fill_vals)
+        self.na_dict,self.na_cols,self.odd = None if na_dict is None else by_column('na_dict', na_dict),column_names('na_cols', na_cols),OddValues()
+
+    def check(self, _cat_names, cont_names): _check_lacking(self, 'na_dict', self.na_dict, cont_names)
 
     @property
     def part_args(self): return dict(add_col=self.add_col, na_dict=self.na_dict, na_cols=self.na_cols)
@@ -204,22 +240,32 @@ def _filled(self:FillMissing, n, x, gaps, new, infinite):
     if n_inf: infinite[n] = f'{n_inf} of {len(x)}'
     return np.where(gaps, self.na_dict[n], x)
 
-# %% ../../nbs/tabular/02_procs.ipynb #980eb315
+# %% ../../nbs/tabular/02_procs.ipynb #836e805c
 def _to_json(values):
     "Categories as JSON has them; dates as text"
     if values and all(isinstance(o, pd.Timestamp) for o in values): return {'dates': [o.isoformat() for o in values]}
     if values and all(isinstance(o, datetime.date) for o in values): return {'days': [o.isoformat() for o in values]}
     return list(values)
 
-def _from_json(o):
-    if isinstance(o, Mapping): return [pd.Timestamp(s) for s in o['dates']] if 'dates' in o else [datetime.date.fromisoformat(s) for s in o['days']]
+_dates = dict(dates=pd.Timestamp, days=datetime.date.fromisoformat)
+
+def _from_json(column, o):
+    "The categories that `_to_json` wrote, or others that a user gives"
+    if isinstance(o, Mapping):
+        (kind,o) = next(iter(o.items()), ('', None)) if len(o)==1 else ('', None)
+        if kind in _dates and isinstance(o, list) and all(isinstance(s, str) for s in o):
+            try: return [_dates[kind](s) for s in o]
+            except ValueError: pass
+        raise UsageError(f"The categories of {_brief(column)} are a dict, but not of dates. Pass a list, or {{'dates': ['2024-01-31', ...]}}.")
+    if not hasattr(o, '__iter__') or isinstance(o, (str, bytes)) or any(isinstance(v, (list, dict, set)) for v in o):
+        raise UsageError(f"The categories of {_brief(column)} are {_brief(o)}, but must be a list of text, numbers or dates. Write ['a', 'b'].")
     return list(o)
 
 def class_map(values:Sequence, sort:bool=True) -> CategoryMap:
     "The categories `values`, after '#na#'"
     return CategoryMap([o for o in values if not (isinstance(o, str) and o=='#na#')], sort=sort, add_na=True)
 
-# %% ../../nbs/tabular/02_procs.ipynb #836e805c
+# %% ../../nbs/tabular/02_procs.ipynb #320bc651
 @part('tabular.Categorify')
 class Categorify(TabularProc):
     "From categories to their numbers; 0 stands for what is missing or was not in the training rows"
@@ -228,19 +274,22 @@ class Categorify(TabularProc):
         classes:Mapping|None=None, # Column to its categories; those not named here are learned from the training rows
         na_cols:Sequence=(), # The columns that had gaps in training
     ):
-        self.given = {n: class_map(_from_json(o), sort=False) for n,o in (classes or {}).items()}
-        self.classes,self.na_cols,self.odd = dict(self.given),list(na_cols),OddValues()
+        if not isinstance(classes, Mapping|None): raise UsageError(f"`classes` is {_brief(classes)}, but must be a dict from columns to their categories. Write {{'job': ['cook', 'nurse']}}.")
+        self.given = {n: class_map(_from_json(n, o), sort=False) for n,o in (classes or {}).items()}
+        self.classes,self.na_cols,self.odd = dict(self.given),column_names('na_cols', na_cols),OddValues()
+
+    def check(self, cat_names, _cont_names): _check_lacking(self, 'classes', self.classes, cat_names)
 
     @property
     def part_args(self): return dict(classes={n: _to_json(o[1:]) for n,o in self.classes.items()}, na_cols=self.na_cols)
 
     def setups(self, to):
-        self.classes,self.na_cols = dict(self.given),[]
+        self.classes,self.na_cols = {},[] # in the order of the columns, whichever were given
         for n in to.cat_names:
             codes,values = codes_of(to, n)
             seen = np.bincount(codes+1, minlength=len(values)+1)
             if seen[0]: self.na_cols.append(n)
-            if n not in self.given: self.classes[n] = class_map([v for v,k in zip(values, seen[1:]) if k], sort=not isinstance(to.cols[n].dtype, pd.CategoricalDtype))
+            self.classes[n] = self.given[n] if n in self.given else class_map([v for v,k in zip(values, seen[1:]) if k], sort=not isinstance(to.cols[n].dtype, pd.CategoricalDtype))
 
     def encodes(self, to):
         unseen = {}
@@ -275,7 +324,7 @@ def _count(self:Categorify, n, codes, values, lost, unseen):
     first = codes[lost.argmax()]
     unseen[n] = f"{int(lost.sum())} of {len(codes)}, such as {values[first]!r}" if first>=0 else f"{int(lost.sum())} of {len(codes)}, missing where training had no gap"
 
-# %% ../../nbs/tabular/02_procs.ipynb #320bc651
+# %% ../../nbs/tabular/02_procs.ipynb #fc54fcd7
 @part('tabular.Normalize')
 class Normalize(TabularProc):
     "Numbers with mean 0 and standard deviation 1 over the training rows"
@@ -283,7 +332,10 @@ class Normalize(TabularProc):
     def __init__(self,
         means:Mapping|None=None, # Column to mean; `None`: learned from the training rows
         stds:Mapping|None=None, # Column to standard deviation; `None`: learned from the training rows
-    ): self.means,self.stds = dict(means or {}),dict(stds or {})
+    ): self.means,self.stds = by_column('means', means),by_column('stds', stds, positive=True)
+
+    def check(self, _cat_names, cont_names):
+        for what in 'means', 'stds': _check_lacking(self, what, getattr(self, what), cont_names)
 
     def setups(self, to):
         self.means,self.stds = {},{}
