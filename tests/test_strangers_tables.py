@@ -67,6 +67,7 @@ def procs_cases(f):
     yield 'processors that learned nothing', f.block(procs=[{'part': o['part'], 'args': {}} for o in (fill, cat, norm)]), 'has nothing for 2 columns'
     for o in [cat, fill, norm], [norm, fill, cat], [fill, norm, cat][::-1]: yield f"the order {[p['part'] for p in o]}", f.block(procs=o), 'cannot run in this order'
     yield '90 processors in the worst order', f.block(procs=[cat]*45+[fill]*45), 'cannot run in this order'
+    yield 'categories coded twice', f.block(procs=[fill, cat, cat, norm]), 'Use Categorify once'
     yield '900 processors', f.block(procs=[cat]*450+[fill]*450), '100 are the most'
     yield 'a model as processor', f.block(procs=[f.d['model']]), 'where none belongs'
     yield 'a table as processor', f.block(procs=[f.d['blocks'][0]]), 'no processor'

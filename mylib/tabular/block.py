@@ -276,6 +276,7 @@ def check_loaded(self:TableBlock, blocks:Sequence[TransformBlock]):
     if not self.y_names or n is not None and len(self.y_names)!=n: raise UsageError(f"The table of the file names {len(self.y_names)} targets, which does not fit {target!r}. Export the model again.")
     if len(self.procs)>100: raise UsageError(f"The table of the file is prepared by {len(self.procs)} processors, but 100 are the most. Do not trust the file.")
     if [id(f) for f in ordered(self.procs)]!=[id(f) for f in self.procs]: raise UsageError(f"The table of the file prepares its columns by {self.procs[:6]}, which cannot run in this order. Use {ordered(self.procs)[:6]}, and export the model again.")
+    if sum(hasattr(f, 'classes') for f in self.procs)>1: raise UsageError("The table of the file makes codes of its categories more than once. Use Categorify once, and export the model again.")
     for f in self.procs: f.check(self.cat_names, self.cont_names)
 
 # %% ../../nbs/tabular/03_block.ipynb #69985368
