@@ -211,6 +211,7 @@ def part_cases(f):
         yield f'Resize as {where}', f(**{where: {'part': 'vision.Resize', 'args': {'size': 3}}}), 'do not fit each other|cannot be called'
     yield 'a model as a metric', f(training={'metrics': [{'part': 'nn.small_resnet', 'args': {'widths': [4000]*900}}]}), 'where none belongs'
     yield 'a number as a metric', f(training={'metrics': [3]}), '`metrics` is'
+    yield 'a class as a metric', f(training={'metrics': [{'part': 'train.FBeta'}]}), 'cannot be made without arguments'
     yield 'text as the loss', f(training={'loss_func': 'os.system'}), '`loss_func` is'
     yield '2,000 parts', f(item_tfms=[{'part': 'vision.Resize', 'args': {'size': 16}}]*2000), 'more than 1,000 parts'
     yield 'a part in a part, 30 times', f(item_tfms=[deep('vision.OpenImage', 30)]), 'nested'
@@ -359,7 +360,7 @@ def box(tmp_path_factory, raw):
     (home/'evil.py').write_text('open("owned", "w")')
     box = Watched(home)
     f,augment = Forge(raw),{'part': 'vision.Augment', 'args': {}}
-    for o in raw,f(batch_tfms=[augment]),f.timm(pretrained=1),f.model('vision.model', arch='torchvision.regnet_y_400mf', n_out=2),f.model('vision.model', arch='timm.resnet10t', n_out=2):
+    for o in raw,f(batch_tfms=[augment]),f(training={'metrics': [{'part': 'train.F1Score', 'args': {}}]}),f.timm(pretrained=1),f.model('vision.model', arch='torchvision.regnet_y_400mf', n_out=2),f.model('vision.model', arch='timm.resnet10t', n_out=2):
         (home/'warm.mylib').write_bytes(o)
         box('warm', 'load', str(home/'warm.mylib'))
     before = sorted(home.rglob('*'))

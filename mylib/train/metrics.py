@@ -100,11 +100,16 @@ class Mean(Metric):
         return self.finish(mean) if self.finish else mean
 
 # %% ../../nbs/train/01_metrics.ipynb #b1c4e775
+def _made(cls):
+    "A metric of the class `cls`"
+    try: return cls()
+    except TypeError as e: raise UsageError(f"The metric `{cls.__name__}` is a class that cannot be made without arguments: {e}. Make one, `{cls.__name__}(...)`, and pass that.") from e
+
 def as_metric(
     f:Callable, # A metric object, or a function of predictions and targets
 ) -> Metric: # New, so that two runs never share their sums
     "Make of `f` something with `name`, `reset`, `update` and `value`"
-    if inspect.isclass(f) and hasattr(f, 'update'): f = f()
+    if inspect.isclass(f) and hasattr(f, 'update'): f = _made(f)
     if isinstance(f, Metric): return f.fresh()
     if all(hasattr(f, o) for o in ('name', 'reset', 'update')) and hasattr(type(f), 'value'):
         f = copy.copy(f)
