@@ -168,7 +168,7 @@ def size_cases(f, names, net=True):
 
 def net_sizes(f):
     yield '150 embeddings', f(**model_of(f, emb_szs=[[5, 4]]*150)), 'do not fit'
-    yield '900 embeddings', f(**model_of(f, emb_szs=[[5, 4]]*900), blob=many_weights(1900)), 'do not fit'
+    yield '400 embeddings', f(**model_of(f, emb_szs=[[5, 4]]*400), blob=many_weights(1900)), 'do not fit'
     yield '900 layers', f(**model_of(f, layers=[8]*900), blob=many_weights(9999)), '200 are the most'
     yield 'layers of 4,000', f(**model_of(f, layers=[4000, 4000])), 'do not fit'
 
