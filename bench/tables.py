@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common import Side, beside, close, fastai_argument, fastai_python, in_turn, middle, ratio, said, table
+from common import Side, beside, close, fastai_argument, in_turn, middle, ratio, said, sides, table
 from tasks import adult
 
 
@@ -39,11 +39,6 @@ def people(archive, folder):
     else:
         with tarfile.open(archive) as tar: (folder/'adult.csv').write_bytes(tar.extractfile('adult_sample/adult.csv').read())
     return str(folder/'adult.csv')
-
-
-def sides(task, fastai, **kwargs):
-    res = {'ours': Side('ours_side.py', task, **kwargs)}
-    return {**res, 'fastai': Side('fastai_side.py', task, fastai_python(), **kwargs)} if fastai else res
 
 
 def epochs(name, both, repeats):
