@@ -170,24 +170,37 @@ def _check_fit(file, model, weights):
     if problems: raise UsageError(f"{file}: the weights do not fit the model that the file describes; {'; '.join(problems)}. Export the model again.")
 
 # %% ../../nbs/deploy/01_load.ipynb #3cd79b2f
+_holders = torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn # what weights are created with
+
+class _Bounded(TorchFunctionMode):
+    "Stop when more than `most` tensors are created"
+    def __init__(self, most):
+        super().__init__()
+        self.most,self.n = most,0
+    def __torch_function__(self, func, _types, args=(), kwargs=None):
+        self.n += func in _holders
+        if self.n<=self.most: return func(*args, **(kwargs or {}))
+        raise UsageError(f"it creates more than {self.most:,} tensors, which is more than the weights that it has in the file; "
+                         "the weights do not fit the model")
+
 class _Weightless(TorchFunctionMode):
-    "Weights are made without memory, all else as usual"
+    "Create weights without memory, all else as usual"
     def __torch_function__(self, func, _types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        return func(*args, **({**kwargs, 'device': 'meta'} if func in (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn) else kwargs))
+        return func(*args, **({**kwargs, 'device': 'meta'} if func in _holders else kwargs))
 
-def _without_memory(d):
-    "The model that `d` describes, all shapes and no numbers"
+def _without_memory(d, most):
+    "Build the model that `d` describes, all shapes and no numbers, from at most `most` tensors"
     try:
-        with torch.device('meta'): return build_part(d)
+        with torch.device('meta'), _Bounded(most): return build_part(d)
     except UsageError as e:
         if not isinstance(e.__cause__, NotImplementedError): raise
-    with _Weightless(): return build_part(d)
+    with _Weightless(), _Bounded(most): return build_part(d)
 
 def _planned(file, d, shapes):
     "The model without memory, which the weights fit"
     _check_sizes(file, d['model'], shapes)
-    model = _without_memory(d['model'])
+    model = _without_memory(d['model'], 100+2*len(shapes))
     _check_fit(file, model, shapes)
     more = sum(o.nbytes for k,o in model.named_buffers() if k not in shapes)
     if more>2**28: raise UsageError(f"{file}: its model needs {more>>20} MB beside its weights. Do not trust the file, or export the model for smaller pictures.")
