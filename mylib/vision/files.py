@@ -1,4 +1,4 @@
-"""Find broken image files and make large ones smaller
+"""Find broken image files and shrink large ones
 
 Docs: https://mylib-team.github.io/mylib/vision/files.html.md"""
 
@@ -19,11 +19,13 @@ from PIL import Image
 from ..core.core import UsageError, warn, whole_file
 from ..data.items import get_image_files
 from .decode import image_size, open_checked
-from .image import PILImage, PILImageBW, decode
+from .image import PILImage, PILImageBW, decode_image
 
 # %% ../../nbs/vision/03_files.ipynb #466f6314
-def verify_image(fn:str|Path) -> bool: # Can it be opened and decoded?
-    "Try to decode the picture `fn`"
+def verify_image(
+    fn:str|Path, # An image file
+) -> bool: # Can it be opened and decoded?
+    "Try to decode the image `fn`"
     try:
         with open_checked(fn) as im:
             im.draft(None, (32, 32))
@@ -35,73 +37,83 @@ def verify_image(fn:str|Path) -> bool: # Can it be opened and decoded?
 def _count_threads(max_workers): return min(16, os.cpu_count() or 1) if max_workers is None else max_workers
 
 def _map_threads(f, items, max_workers):
-    "`f` of every item, in order; in this thread if `max_workers` is 0"
+    "Return `f` of every item, in order; computed in this thread if `max_workers` is 0"
     n = _count_threads(max_workers)
     if not n: return [f(o) for o in items]
     with ThreadPoolExecutor(n) as pool: return list(pool.map(f, items))
 
 # %% ../../nbs/vision/03_files.ipynb #8d906ccd
 def verify_images(
-    fns:Iterable, # Paths of pictures
+    fns:Iterable, # Paths of images
     *,
-    max_workers:int|None=None, # Threads; `None`: one a core, 0: in the calling thread
+    max_workers:int|None=None, # Number of threads; `None`: one per core, 16 at most, 0: the calling thread
 ) -> L: # Those that cannot be decoded
-    "The broken ones of `fns`"
+    "Return the broken files among `fns`"
     fns = L(fns)
     return fns[[not o for o in _map_threads(verify_image, fns, max_workers)]] if fns else fns
 
 # %% ../../nbs/vision/03_files.ipynb #9dc04919
-_classes = {1: PILImageBW, 3: PILImage}
+_classes = {1: PILImageBW, 3: PILImage} # Number of channels to the class
 
 def _save_image(im, target, img_format):
-    "Write `im` to `target`, whole or not at all"
+    "Write `im` to `target`, completely or not at all"
     img_format = img_format or Image.registered_extensions().get(target.suffix.lower())
-    if img_format is None: raise UsageError(f"{target.name} has no extension that names an image format. Pass `ext='.jpg'` or `img_format='jpeg'`.")
-    with whole_file(target) as f: im.save(f, format=img_format, **({'quality': 90} if img_format.lower() in ('jpeg', 'webp') else {}))
+    if img_format is None:
+        raise UsageError(f"{target.name} has no extension that names an image format. "
+                         "Pass `ext='.jpg'` or `img_format='jpeg'`.")
+    options = {'quality': 90} if img_format.lower() in ('jpeg', 'webp') else {}
+    with whole_file(target) as f: im.save(f, format=img_format, **options)
+
+def _find_side(size, max_size):
+    "Return the shorter side that an image of `size` has when its longer side is `max_size`; `None` keeps the size"
+    if max_size is None or max(size)<=max_size: return None
+    return max(1, round(min(size)*max_size/max(size)))
 
 # %% ../../nbs/vision/03_files.ipynb #ffcc1aeb
 def resize_image(
-    file:str|Path, # Name of the picture, relative to `src`
+    file:str|Path, # Name of the image, relative to `src`
     dest:str|Path, # Folder to write into, under the same name
     src:str|Path='.', # Folder of `file`
-    max_size:int|None=None, # Longer side in pixels, at most; `None` changes no size
-    n_channels:int=3, # 3 for colour, 1 for grey
+    max_size:int|None=None, # Longer side in pixels, at most; `None` keeps the size
+    n_channels:int=3, # 3 for color, 1 for gray
     ext:str|None=None, # New extension, such as '.jpg'; `None` keeps it
-    img_format:str|None=None, # Format for PIL, such as 'jpeg'; `None`: told by the extension
-    resample:int=Image.Resampling.BILINEAR, # A filter of PIL
-    resume:bool=False, # Leave a picture that `dest` already has?
-) -> Path: # What was written
-    "Write a picture whose longer side is at most `max_size` pixels"
-    if n_channels not in _classes: raise UsageError(f"`n_channels` is {n_channels}, but must be 3 (colour) or 1 (grey).")
+    img_format:str|None=None, # Format for PIL, such as 'jpeg'; `None`: the one of the extension
+    resample:int=Image.Resampling.BILINEAR, # One of PIL's filters
+    resume:bool=False, # Skip an image that exists in `dest`?
+) -> Path: # The file written
+    "Write a copy of an image whose longer side is at most `max_size` pixels"
+    if n_channels not in _classes:
+        raise UsageError(f"`n_channels` is {n_channels}, but must be 3 (color) or 1 (gray).")
     target = Path(dest)/file if ext is None else (Path(dest)/file).with_suffix(ext)
     if resume and target.exists(): return target
-    w,h = image_size(Path(src)/file)
-    side = None if max_size is None or max(w, h)<=max_size else max(1, round(min(w, h)*max_size/max(w, h)))
-    with open_checked(Path(src)/file) as im: small = decode(im, side, _classes[n_channels], resample)
+    side = _find_side(image_size(Path(src)/file), max_size)
+    with open_checked(Path(src)/file) as im: small = decode_image(im, side, _classes[n_channels], resample)
     _save_image(small, target, img_format)
     return target
 
 # %% ../../nbs/vision/03_files.ipynb #ca23ac89
 def resize_images(
-    path:str|Path, # Folder of pictures
-    max_workers:int|None=None, # Threads; `None`: one a core, 0: in the calling thread
-    max_size:int|None=None, # Longer side in pixels, at most
-    recurse:bool=False, # Sub-folders too, keeping their names?
+    path:str|Path, # Folder of images
+    max_workers:int|None=None, # Number of threads; `None`: one per core, 16 at most, 0: the calling thread
+    max_size:int|None=None, # Longer side in pixels, at most; `None` keeps the sizes
+    recurse:bool=False, # Include subfolders, keeping their names?
     dest:str|Path='.', # Folder to write into; `path` itself to resize in place
-    n_channels:int=3, # 3 for colour, 1 for grey
+    n_channels:int=3, # 3 for color, 1 for gray
     ext:str|None=None, # New extension, such as '.jpg'; `None` keeps it
-    img_format:str|None=None, # Format for PIL; `None`: told by the extension
-    resample:int=Image.Resampling.BILINEAR, # A filter of PIL
-    resume:bool|None=None, # Leave what `dest` already has? `None`: only if `dest` is another folder
-) -> L: # Files that could not be read and were left alone
-    "Resize all pictures of a folder with several threads"
+    img_format:str|None=None, # Format for PIL; `None`: the one of the extension
+    resample:int=Image.Resampling.BILINEAR, # One of PIL's filters
+    resume:bool|None=None, # Skip what exists in `dest`? `None`: only if `dest` is another folder
+) -> L: # Files that could not be read and were skipped
+    "Resize all images of a folder with several threads"
     path,dest = Path(path).resolve(), Path(dest).resolve()
     resume = dest!=path if resume is None else resume and dest!=path
-    def _one(fn):
+    def _resize_one(fn):
         if not verify_image(fn): return False
         resize_image(fn.relative_to(path), dest, path, max_size, n_channels, ext, img_format, resample, resume)
         return True
     fns = get_image_files(path, recurse=recurse)
-    left = L(fn for fn,done in zip(fns, _map_threads(_one, fns, max_workers)) if not done)
-    if left: warn(f"{len(left)} of {len(fns)} files are no readable pictures and were left as they are; `verify_images` lists them.")
-    return left
+    skipped = L(fn for fn,done in zip(fns, _map_threads(_resize_one, fns, max_workers)) if not done)
+    if skipped:
+        warn(f"{len(skipped)} of {len(fns)} files are not readable images and were skipped; "
+             "`verify_images` lists them.")
+    return skipped
