@@ -24,19 +24,20 @@ from .image import PILImage, PILMask, TensorImage, TensorMask
 # %% ../../nbs/vision/06_tensor.ipynb #8e48ef10
 @part('vision.ToTensor')
 class ToTensor(Transform):
-    "A picture as bytes (channel, height, width), a mask as whole numbers (height, width)"
+    "Convert an image to bytes (channel, height, width), a mask to integers (height, width)"
     def encodes(self, x:Image.Image):
         if isinstance(x, PILMask): return TensorMask(torch.from_numpy(np.array(x, dtype=np.int64)))
-        a = torch.from_numpy(np.array(x.pixels() if isinstance(x, PILImage) else x)) # a copy: a cache may hold the pixels
+        pixels = x.pixels() if isinstance(x, PILImage) else x
+        a = torch.from_numpy(np.array(pixels)) # a copy, because a cache may hold the pixels
         return TensorImage(a[None] if a.ndim==2 else a.permute(2, 0, 1))
 
 # %% ../../nbs/vision/06_tensor.ipynb #71604b80
 @part('vision.IntToFloatTensor')
 class IntToFloatTensor(Transform):
-    "Bytes to floats from 0 to 1, and back to show them; a mask stays whole"
+    "Convert bytes to floats from 0 to 1, and back to show them; a mask keeps its integers"
     def __init__(self,
         div:float=255., # The byte that becomes 1
-        div_mask:int=1, # What the codes of a mask are divided by, e.g. 255 where 255 means 1
+        div_mask:int=1, # Divisor of a mask's codes, e.g. 255 where 255 means class 1
     ): self.div,self.div_mask = div,div_mask
 
     def encodes(self, x:TensorImage|TensorMask):
@@ -53,28 +54,35 @@ mnist_stats = ([0.131], [0.308])
 
 @part('vision.Normalize')
 class Normalize(Transform):
-    "Subtract `mean` and divide by `std`, channel by channel; a batch of bytes is taken as 0 to 1 first"
+    "Subtract `mean` and divide by `std`, per channel; bytes are divided by 255 first"
     def __init__(self,
-        mean:Sequence[float]|float, # One number a channel, of pictures from 0 to 1
-        std:Sequence[float]|float, # The same, above 0
+        mean:Sequence[float]|float, # One number per channel, for images from 0 to 1
+        std:Sequence[float]|float, # One number per channel, above 0
     ):
-        self.mean,self.std = ([float(o) for o in (s if isinstance(s, (Sequence, Tensor, np.ndarray)) else [s])] for s in (mean, std))
+        self.mean,self.std = _to_floats(mean),_to_floats(std)
         if len(self.mean)!=len(self.std) or not all(o>0 for o in self.std):
-            raise UsageError(f"`mean` is {self.mean} and `std` is {self.std}. Pass as many of one as of the other, and a std above 0.")
+            raise UsageError(f"`mean` is {self.mean} and `std` is {self.std}. "
+                             "Pass equally many numbers for both, and a std above 0.")
         self._kept = {}
 
     @classmethod
-    def from_stats(cls, mean:Sequence[float], std:Sequence[float]):
-        "`Normalize.from_stats(*imagenet_stats)`"
+    def from_stats(cls,
+        mean:Sequence[float], # One number per channel, for images from 0 to 1
+        std:Sequence[float], # One number per channel, above 0
+    ):
+        "Make the transform of a pair such as `imagenet_stats`: `Normalize.from_stats(*imagenet_stats)`"
         return cls(mean, std)
 
     def _stats(self, x):
-        "`mean` and `std` where `x` is, in its shape"
+        "Return `mean` and `std` on the device of `x`, in its dtype, with a shape that broadcasts"
         if len(self.mean) not in (1, x.shape[-3]):
-            raise UsageError(f"The pictures have {x.shape[-3]} channels (shape {tuple(x.shape)}), but `Normalize` has the mean of {len(self.mean)}. "
-                             "Pass one number a channel, or open the pictures with `PILImage` for 3 channels, `PILImageBW` for 1.")
+            raise UsageError(f"The images have {x.shape[-3]} channels (shape {tuple(x.shape)}), but `Normalize` has "
+                             f"{len(self.mean)} means. Pass one number per channel, or open the images with `PILImage` "
+                             "for 3 channels, `PILImageBW` for 1.")
         key = x.device, x.dtype
-        if key not in self._kept: self._kept[key] = [torch.tensor(o, device=x.device, dtype=x.dtype)[:,None,None] for o in (self.mean, self.std)]
+        if key not in self._kept:
+            self._kept[key] = [torch.tensor(o, device=x.device, dtype=x.dtype)[:,None,None]
+                               for o in (self.mean, self.std)]
         return self._kept[key]
 
     def encodes(self, x:TensorImage):
@@ -85,3 +93,5 @@ class Normalize(Transform):
     def decodes(self, x:TensorImage):
         mean,std = self._stats(x)
         return tv_tensors.wrap(x.as_subclass(Tensor)*std + mean, like=x)
+
+def _to_floats(o): return [float(n) for n in (o if isinstance(o, (Sequence, Tensor, np.ndarray)) else [o])]

@@ -1,4 +1,4 @@
-"""Sizes, crops and flips of single pictures, and their way to normalized batches
+"""Resize, crop and flip single images, together with their masks, points and boxes
 
 Docs: https://mylib-team.github.io/mylib/vision/transform.html.md"""
 
@@ -24,23 +24,25 @@ from .place import PlaceItem, find_image, full_size, pad_modes, place_boxes
 
 # %% ../../nbs/vision/05_transform.ipynb #256ff0b9
 class ResizeMethod:
-    "The ways of `Resize`"
+    "The methods of `Resize`"
     Squish,Crop,Pad = 'squish','crop','pad'
 
 class PadMode:
-    "What fills the empty part of a picture: black, the last pixel, or the picture mirrored"
+    "What fills the empty part of an image: black, its outermost pixels, or its mirror image"
     Zeros,Border,Reflection = 'zeros','border','reflection'
 
 # %% ../../nbs/vision/05_transform.ipynb #fb628fe6
 def _to_height_width(size):
-    "(height, width) of an int or a pair"
+    "Return [height, width] of an int or a pair"
     pair = [size, size] if isinstance(size, int) else list(size)
     if len(pair)!=2 or not all(isinstance(o, int) and o>0 for o in pair):
-        raise UsageError(f"`size` is {size!r}, but must be a number of pixels or a pair (height, width) of them, such as 224 or (240, 320).")
+        raise UsageError(f"`size` is {size!r}, but must be a number of pixels or a pair (height, width) of them, "
+                         "such as 224 or (240, 320).")
     return pair
 
 def _fit_box(size, want, pos, part_of=1.):
-    "The largest box with the shape of `want` (height, width) in a picture of `size` (width, height), times `part_of`, at `pos`"
+    """Return the largest box with the aspect ratio of `want` (height, width) in an image of `size` (width, height).
+    Its sides are multiplied by `part_of`; it stands at `pos`, a pair of fractions"""
     w,h = size
     scale = min(w/want[1], h/want[0])*part_of
     bw,bh = want[1]*scale/w, want[0]*scale/h
@@ -48,7 +50,7 @@ def _fit_box(size, want, pos, part_of=1.):
     return left, top, min(1., left+bw), min(1., top+bh)
 
 def _choose_position(gen, training):
-    "A position: chance on the training set, the middle elsewhere"
+    "Return a pair of fractions: random on the training set, the middle elsewhere"
     return torch.rand(2, generator=gen, dtype=torch.float64).tolist() if training else (0.5, 0.5)
 
 def _to_filters(resamples): return [int(o) for o in resamples]
@@ -57,19 +59,22 @@ _linear_nearest = int(Image.Resampling.BILINEAR), int(Image.Resampling.NEAREST)
 # %% ../../nbs/vision/05_transform.ipynb #9327a321
 @part('vision.Resize')
 class Resize(PlaceItem):
-    "Pictures of one size; crops at a random place on the training set, in the middle elsewhere"
+    "Resize images to one size; a crop is at a random place on the training set, in the middle elsewhere"
     def __init__(self,
         size:int|Sequence, # Pixels of a square, or (height, width)
         method:str=ResizeMethod.Crop, # 'crop', 'squish' or 'pad'
-        pad_mode:str=PadMode.Reflection, # What fills, with 'pad': 'zeros', 'border' or 'reflection'
-        resamples:Sequence[int]=_linear_nearest, # PIL's filters for pictures and for masks
+        pad_mode:str=PadMode.Reflection, # What fills the rest, with 'pad': 'zeros', 'border' or 'reflection'
+        resamples:Sequence[int]=_linear_nearest, # PIL's filters for images and for masks
     ):
         check_option('method', method, ['crop', 'squish', 'pad'])
         check_option('pad_mode', pad_mode, pad_modes)
-        self.size,self.method,self.pad_mode,self.resamples = _to_height_width(size),method,pad_mode,_to_filters(resamples)
+        self.size,self.method,self.pad_mode = _to_height_width(size),method,pad_mode
+        self.resamples = _to_filters(resamples)
 
     @property
-    def needs_side(self): return max(self.size)
+    def needs_side(self):
+        "The shorter side of the source, in pixels, that is enough for full quality"
+        return max(self.size)
 
     def placement(self, size, gen, training):
         out = tuple(self.size)
@@ -82,52 +87,57 @@ class Resize(PlaceItem):
 # %% ../../nbs/vision/05_transform.ipynb #ad798139
 @part('vision.RandomResizedCrop')
 class RandomResizedCrop(PlaceItem):
-    "A random part of the picture, at one size"
+    "Take a random part of each image, at one size"
     def __init__(self,
         size:int|Sequence, # Pixels of a square, or (height, width)
-        min_scale:float=0.08, # Least part of the picture's area, above 0 to 1
-        ratio:Sequence[float]=(3/4, 4/3), # Least and greatest width over height
-        resamples:Sequence[int]=_linear_nearest, # PIL's filters for pictures and for masks
-        val_xtra:float=0.14, # Margin left away off the training set, as a part of `size`
-        max_scale:float=1., # Greatest part of the area
+        min_scale:float=0.08, # Smallest part, as a fraction of the image's area, above 0
+        ratio:Sequence[float]=(3/4, 4/3), # Smallest and largest width divided by height
+        resamples:Sequence[int]=_linear_nearest, # PIL's filters for images and for masks
+        val_xtra:float=0.14, # Margin that is cut off outside the training set, as a fraction of `size`
+        max_scale:float=1., # Largest part, as a fraction of the image's area, at most 1
     ):
-        if not 0<min_scale<=max_scale<=1: raise UsageError(f"`min_scale` is {min_scale} and `max_scale` {max_scale}, "
-            "but they are parts of the picture's area: pass 0 < min_scale <= max_scale <= 1.")
-        self.size,self.min_scale,self.ratio,self.resamples = _to_height_width(size),min_scale,list(ratio),_to_filters(resamples)
-        self.val_xtra,self.max_scale = val_xtra,max_scale
+        if not 0<min_scale<=max_scale<=1:
+            raise UsageError(f"`min_scale` is {min_scale} and `max_scale` {max_scale}, but they are fractions of the "
+                             "image's area. Pass 0 < min_scale <= max_scale <= 1.")
+        self.size,self.min_scale,self.max_scale = _to_height_width(size),min_scale,max_scale
+        self.ratio,self.resamples,self.val_xtra = list(ratio),_to_filters(resamples),val_xtra
 
     @property
-    def needs_side(self): return math.ceil(max(self.size)*max(1+self.val_xtra, 1/math.sqrt(self.min_scale)) - 1e-6)
+    def needs_side(self):
+        "The shorter side of the source, in pixels, that is enough for full quality"
+        return math.ceil(max(self.size)*max(1+self.val_xtra, 1/math.sqrt(self.min_scale)) - 1e-6)
 
     def placement(self, size, gen, training):
         out = tuple(self.size)
         if not training: return dict(size=out, box=_fit_box(size, out, (.5,.5), 1/(1+self.val_xtra)))
         low,high = (math.log(o) for o in self.ratio)
-        for area,shape,*pos in torch.rand(10, 4, generator=gen, dtype=torch.float64).tolist():
+        for area,shape,x,y in torch.rand(10, 4, generator=gen, dtype=torch.float64).tolist():
             area,shape = self.min_scale+area*(self.max_scale-self.min_scale), math.exp(low+shape*(high-low))
             w,h = math.sqrt(area*shape*size[1]/size[0]), math.sqrt(area/shape*size[0]/size[1])
-            if w<=1 and h<=1: return dict(size=out, box=(pos[0]*(1-w), pos[1]*(1-h), pos[0]*(1-w)+w, pos[1]*(1-h)+h))
+            if w<=1 and h<=1: return dict(size=out, box=(x*(1-w), y*(1-h), x*(1-w)+w, y*(1-h)+h))
         shape = min(max(size[0]/size[1], self.ratio[0]), self.ratio[1])
         return dict(size=out, box=_fit_box(size, (1., shape), (.5,.5)))
 
 # %% ../../nbs/vision/05_transform.ipynb #222df740
 def _cut_window(size, want, pos, pad_mode):
-    "The placement of `want` (height, width) pixels of a picture of `size` (width, height) at `pos`, padded where it is smaller"
+    """Return the placement of a window of `want` (height, width) pixels in an image of `size` (width, height).
+    It stands at `pos`, a pair of fractions; where the image is smaller, it is padded"""
     box,place = [0.]*4,[0]*4
     for i,(have,need) in enumerate(zip(size, want[::-1])):
         kept = min(have, need)
         start = round(pos[i]*(have-kept))
-        box[i],box[i+2],place[i],place[i+2] = start/have, (start+kept)/have, (need-kept)//2, kept
+        box[i],box[i+2] = start/have, (start+kept)/have
+        place[i],place[i+2] = (need-kept)//2, kept
     return dict(size=tuple(want), box=tuple(box), place=tuple(place), pad_mode=pad_mode)
 
 # %% ../../nbs/vision/05_transform.ipynb #8b7ff2b0
 @part('vision.CropPad')
 class CropPad(PlaceItem):
-    "The middle of the picture, cut or padded to a size"
+    "Take the middle of each image, cropped or padded to one size"
     needs_side = math.inf
     def __init__(self,
         size:int|Sequence, # Pixels of a square, or (height, width)
-        pad_mode:str=PadMode.Zeros, # What fills: 'zeros', 'border' or 'reflection'
+        pad_mode:str=PadMode.Zeros, # What fills the rest: 'zeros', 'border' or 'reflection'
     ):
         check_option('pad_mode', pad_mode, pad_modes)
         self.size,self.pad_mode = _to_height_width(size),pad_mode
@@ -135,19 +145,21 @@ class CropPad(PlaceItem):
 
 @part('vision.RandomCrop')
 class RandomCrop(PlaceItem):
-    "A random window of the picture; its middle off the training set"
+    "Take a random window of each image, and its middle outside the training set"
     needs_side = math.inf
     def __init__(self,
-        size:int|Sequence, # Pixels of a square, or (height, width); a smaller picture is padded with black
+        size:int|Sequence, # Pixels of a square, or (height, width); a smaller image is padded with black
     ): self.size = _to_height_width(size)
-    def placement(self, size, gen, training): return _cut_window(size, self.size, _choose_position(gen, training), 'zeros')
+    def placement(self, size, gen, training):
+        return _cut_window(size, self.size, _choose_position(gen, training), 'zeros')
 
 # %% ../../nbs/vision/05_transform.ipynb #aa2c574b
 _T = Image.Transpose
-_item_turns = [None, _T.FLIP_LEFT_RIGHT, _T.ROTATE_180, _T.FLIP_TOP_BOTTOM, _T.TRANSPOSE, _T.ROTATE_90, _T.TRANSVERSE, _T.ROTATE_270]
+_item_turns = [None, _T.FLIP_LEFT_RIGHT, _T.ROTATE_180, _T.FLIP_TOP_BOTTOM,
+               _T.TRANSPOSE, _T.ROTATE_90, _T.TRANSVERSE, _T.ROTATE_270]
 
 def _turn_points(x, turn, full):
-    "Points `x` (..., 2) of a picture of size `full` (width, height) after `turn`"
+    "Return where the points `x` (..., 2) of an image of size `full` (width, height) are after `turn`"
     w,h = full
     a,b = x.unbind(-1)
     if turn in (_T.FLIP_LEFT_RIGHT, _T.ROTATE_180, _T.ROTATE_90, _T.TRANSVERSE): a = w-a
@@ -159,9 +171,11 @@ def _swaps_axes(turn): return turn in (_T.TRANSPOSE, _T.ROTATE_90, _T.TRANSVERSE
 # %% ../../nbs/vision/05_transform.ipynb #a44938b4
 @part('vision.FlipItem')
 class FlipItem(RandTransform):
-    "Mirror a picture left to right, with probability `p`, on the training set"
+    "Mirror an image left to right, with probability `p`, on the training set"
     n_turns = 2
-    def __init__(self, p:float=0.5): self.p = p
+    def __init__(self,
+        p:float=0.5, # Probability of a flip, 0 to 1
+    ): self.p = p
 
     def draw(self, xs, gen, training):
         im = find_image(xs)
@@ -178,14 +192,18 @@ class FlipItem(RandTransform):
     def _(self, x:TensorPoint, params):
         turn,full = params
         if turn is None: return x
-        return TensorPoint(_turn_points(x.as_subclass(Tensor).float(), turn, full), canvas_size=full if _swaps_axes(turn) else full[::-1])
+        size = full if _swaps_axes(turn) else full[::-1]
+        return TensorPoint(_turn_points(x.as_subclass(Tensor).float(), turn, full), canvas_size=size)
     @encodes.register
     def _(self, x:TensorBBox, params):
         turn,full = params
-        return x if turn is None else place_boxes(x, lambda o: _turn_points(o, turn, full), full if _swaps_axes(turn) else full[::-1])
+        if turn is None: return x
+        return place_boxes(x, lambda o: _turn_points(o, turn, full), full if _swaps_axes(turn) else full[::-1])
 
 @part('vision.DihedralItem')
 class DihedralItem(FlipItem):
-    "With probability `p`, one of the seven other ways to lay a picture on a table"
+    "With probability `p`, apply one of the seven flips and turns by right angles, on the training set"
     n_turns = 8
-    def __init__(self, p:float=1.): self.p = p
+    def __init__(self,
+        p:float=1., # Probability of a change, 0 to 1
+    ): self.p = p
