@@ -310,7 +310,7 @@ bad_inputs = [ # what is done, what the message names, how it says to fix it
     (one_class, "only one category, 'square'", 'Make one folder a class'),
     (unreadable_image, 'circle_003.png', 'Replace or delete it'),
     (unreadable_image_in_fit, '.png', 'Replace or delete it'),
-    (zero_bytes, 'circle_003.png is not a readable picture: the file is empty', 'Replace or delete it'),
+    (zero_bytes, 'circle_003.png is not a readable image: the file is empty', 'Replace or delete it'),
     (truncated_jpeg, 'circle_003.jpg', 'Replace or delete it'),
     (get_y_raises, 'IndexError', '`get_y` fails on'),
     (get_y_none, 'has a category', 'Check `get_y`'),

@@ -27,7 +27,8 @@ from ..learner.learner import Learner
 from ..learner.lr_find import LRFinder, SuggestedLRs, minimum
 from ..vision.augment import aug_transforms
 from ..vision.data import ImageDataLoaders
-from ..vision.image import PILImageBW, verify_image
+from ..vision.files import verify_image
+from ..vision.image import PILImageBW
 from ..vision.learner import vision_learner
 from ..vision.transform import Resize
 from .load import load_learner

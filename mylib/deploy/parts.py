@@ -33,7 +33,8 @@ _rooms = { # module: the marked names in it, each of which is also the name in t
     'tabular.block': 'TableBlock',
     'tabular.ensemble': 'MemberLoss',
     'vision.image': 'PILImage PILImageBW PILMask OpenImage',
-    'vision.transform': 'Resize RandomResizedCrop CropPad RandomCrop FlipItem DihedralItem ToTensor IntToFloatTensor Normalize',
+    'vision.transform': 'Resize RandomResizedCrop CropPad RandomCrop FlipItem DihedralItem',
+    'vision.tensor': 'ToTensor IntToFloatTensor Normalize',
     'vision.augment': 'Augment',
     'vision.block': 'ImageBlock',
 }

@@ -149,14 +149,21 @@ from ..interpret.interpretation import Interpretation
 from ..interpret.classification import ClassificationInterpretation
 from ..deploy.load import read_bundle, load_learner
 
-from .image import (TensorImage, TensorMask, TensorPoint, TensorBBox, PILImage, PILImageBW, PILMask,
-    image_size, OpenImage, verify_image, verify_images, resize_image, resize_images)
-from .transform import (imagenet_stats, cifar_stats, mnist_stats, ResizeMethod, PadMode, Resize,
-    RandomResizedCrop, CropPad, RandomCrop, FlipItem, DihedralItem, ToTensor, IntToFloatTensor, Normalize)
-from mylib.vision.augment import (Augment, aug_transforms, Flip, Dihedral, Rotate, Zoom, Warp, Brightness, Contrast,
+from mylib.vision.image import (TensorImage, TensorMask, TensorPoint, TensorBBox, PILImage, PILImageBW, PILMask,
+    OpenImage)
+from .decode import image_size
+from .files import verify_image, verify_images, resize_image, resize_images
+from .transform import (ResizeMethod, PadMode, Resize,
+    RandomResizedCrop, CropPad, RandomCrop, FlipItem, DihedralItem)
+from mylib.vision.tensor import (imagenet_stats, cifar_stats, mnist_stats, ToTensor, IntToFloatTensor,
+    Normalize)
+from .augment import Augment, aug_transforms
+from mylib.vision.shorthand import (Flip, Dihedral, Rotate, Zoom, Warp, Brightness, Contrast,
     Saturation, Hue)
-from .model import (create_head, TimmBody, TorchvisionBody, create_body, create_vision_model,
-    default_split, model_stats)
+from .head import create_head
+from .body import TimmBody, TorchvisionBody, create_body, model_stats
+from .model import create_vision_model
+from .groups import default_split
 from .block import ImageBlock
 from .data import ImageDataLoaders
 from .learner import vision_learner
