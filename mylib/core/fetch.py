@@ -86,7 +86,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             raise urllib.error.HTTPError(newurl, code, why, headers, fp)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
-# %% ../../nbs/core/04_fetch.ipynb #0544e5ae
+# %% ../../nbs/core/04_fetch.ipynb #6bde5460
 class _Watch:
     "Open addresses; close the connection if `3*timeout` seconds pass with fewer than `min_rate` bytes per second"
     def __init__(self, timeout, min_rate):
