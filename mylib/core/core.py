@@ -1,8 +1,8 @@
-"""Seeds, generators, devices, whole files and error messages: what every other room leans on
+"""Error messages, complete files, random number generators and devices for all other modules
 
-Nothing here knows of data, models or training. Four things live here because everything above needs them: a message
-that helps when a name is wrong, files that are never half written, random numbers that can be computed again for any
-step of any epoch, and a device that is looked up only when somebody asks.
+This module knows nothing of data, models or training. It holds four things that every other module uses: error
+messages that suggest the right name, files that are never half written, random numbers that can be recomputed for any
+step of any epoch, and a device that is looked up only when it is needed.
 
 Docs: https://mylib-team.github.io/mylib/core/core.html.md"""
 
@@ -26,80 +26,84 @@ from torch import Tensor
 # %% ../../nbs/core/00_core.ipynb #ee7fb883
 def near(
     name:str, # What the user wrote
-    names:Iterable, # What would have been right
-) -> str: # A sentence that begins with a blank, or nothing when no name comes close
-    "A suggestion for a mistyped `name`"
+    names:Iterable, # The valid names
+) -> str: # A sentence that starts with a space; empty if no name is similar
+    "Return a suggestion for a mistyped `name`"
     names = [str(o) for o in names]
     found = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(f'`{o}`' for o in found)}?" if found else ''
 
 # %% ../../nbs/core/00_core.ipynb #8ff84b65
 class UsageError(ValueError):
-    "An error whose message says what is wrong with the input, where, and what to do about it"
+    "An error whose message says what is wrong with the input, where, and how to fix it"
 
 # %% ../../nbs/core/00_core.ipynb #850df8f9
 def warn(
-    message:str, # What is odd, and what to do about it
+    message:str, # What is unusual, and what to do about it
 ):
-    "Warn, as from the innermost line that is not the library's"
+    "Issue a warning that points to the innermost line outside the library"
     frame,level = sys._getframe(1),2
-    while frame.f_back is not None and str(frame.f_globals.get('__name__')).startswith(('mylib.', 'contextlib')): frame,level = frame.f_back,level+1
+    while frame.f_back is not None and str(frame.f_globals.get('__name__')).startswith(('mylib.', 'contextlib')):
+        frame,level = frame.f_back,level+1
     warnings.warn(message, stacklevel=level)
 
 # %% ../../nbs/core/00_core.ipynb #92c1703b
 def check_option(
     name:str, # The parameter's name, for the message
     value, # What the user passed
-    options:Iterable, # What is allowed
+    options:Iterable, # The allowed values
 ):
-    "Raise a `ValueError` that lists the options unless `value` is one of them"
+    "Raise a `UsageError` that lists the options unless `value` is one of them"
     options = list(options)
     if value not in options:
         raise UsageError(f"`{name}` is {value!r}, but must be one of {options}.{near(value, options)}")
 
 # %% ../../nbs/core/00_core.ipynb #095ce4f6
 def _wrong_call(f, args, kwargs):
-    "The `TypeError` for arguments that `f` does not take, with the near match; `None` if it takes them"
+    "Return a `TypeError` that suggests the closest name if `f` does not accept these arguments, else `None`"
     try: inspect.signature(f).bind(*args, **kwargs)
     except TypeError as e:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(e))
-        return TypeError(f"{f.__name__}() {e}.{near(unknown[1], set(inspect.signature(f).parameters)-{'self', 'cls'}) if unknown else ''}")
+        hint = near(unknown[1], set(inspect.signature(f).parameters)-{'self', 'cls'}) if unknown else ''
+        return TypeError(f"{f.__name__}() {e}.{hint}")
 
-def _not_ours(tb):
-    "The first frame below `tb` that is not the library's; `None` if there is none"
+def _skip_own_frames(tb):
+    "Return the first frame at or below `tb` that is not the library's; `None` if there is none"
     while tb is not None and str(tb.tb_frame.f_globals.get('__name__')).startswith('mylib.'): tb = tb.tb_next
     return tb
 
 # %% ../../nbs/core/00_core.ipynb #49700935
-def _told(e, f, args, kwargs):
-    "The error to raise for `e`, without the frames of the library; `None`: `e` as it is"
+def _shorten(e, f, args, kwargs):
+    "Return the error to raise in place of `e`, without the library's frames; `None` to re-raise `e` unchanged"
     if os.environ.get('MYLIB_TRACE'): return None
     wrong = _wrong_call(f, args, kwargs) if isinstance(e, TypeError) else None
     if wrong is not None: return wrong.with_traceback(None)
     if isinstance(e, UsageError) or (isinstance(e, KeyboardInterrupt) and e.args): return e.with_traceback(None)
-    below = _not_ours(e.__traceback__.tb_next)
+    below = _skip_own_frames(e.__traceback__.tb_next)
     return e.with_traceback(below) if below else None
 
 # %% ../../nbs/core/00_core.ipynb #5923cc92
-def concise(f:Callable) -> Callable: # The same function; errors come out of it without the frames of the library
+def concise(
+    f:Callable, # A public function
+) -> Callable: # The same function, which raises its errors without the frames of the library
     "Decorate a public function so that a mistake in its input is reported in a few lines"
     @functools.wraps(f)
     def _concise(*args, **kwargs):
-        __tracebackhide__ = True # IPython leaves this frame out
+        __tracebackhide__ = True # IPython hides this frame
         try: return f(*args, **kwargs)
         except (Exception, KeyboardInterrupt) as e:
-            error = _told(e, f, args, kwargs)
+            error = _shorten(e, f, args, kwargs)
             if error is None: raise
-            if isinstance(error, UsageError): error.__context__ = None # its frames may hold the memory of a whole model
+            if isinstance(error, UsageError): error.__context__ = None # its frames may keep a whole model in memory
         try: raise error from error.__cause__ if not isinstance(error, UsageError) else None
-        finally: del error # it knows this frame, which would know it: a circle
+        finally: del error # breaks the reference cycle between the error and this frame
     return _concise
 
 # %% ../../nbs/core/00_core.ipynb #09b5cd34
 def listed(
-    o, # A list, a tuple, a single thing, or `None`
-) -> list: # A new list
-    "What was given, as a list"
+    o, # A list, a tuple, a single object, or `None`
+) -> list: # A new list; empty for `None`
+    "Return `o` as a list"
     return list(o) if isinstance(o, (list, tuple)) else [] if o is None else [o]
 
 # %% ../../nbs/core/00_core.ipynb #df17add4
@@ -107,18 +111,18 @@ class CannotWrite(UsageError, OSError):
     "A file that cannot be written, and what to do about it"
 
 # %% ../../nbs/core/00_core.ipynb #aeb005a0
-def _refusal(e):
-    "The answer of the file system behind the error `e`, or `None`; PyTorch hides it behind an error of its own"
+def _os_error(e):
+    "Return the error of the file system behind `e`, or `None`; PyTorch wraps it in a `RuntimeError`"
     if isinstance(e, RuntimeError): e = e.__context__
     return e if isinstance(e, OSError) else None
 
 # %% ../../nbs/core/00_core.ipynb #a506f7ec
 @contextmanager
 def whole_file(
-    file:str|Path, # Where the file shall be; folders are made
+    file:str|Path, # Path of the file; missing folders are created
     mode:str='wb', # As in `open`: 'wb' for bytes, 'w' for text (UTF-8)
 ):
-    "Open a file for writing that takes its place at once, when all went well"
+    "Open a file for writing that replaces `file` only if the block ends without an error"
     file = Path(file)
     beside = file.with_name(f'.{file.name}.{os.getpid()}-{threading.get_ident()}.part')
     try:
@@ -127,29 +131,30 @@ def whole_file(
         os.replace(beside, file)
     except BaseException as e:
         with suppress(OSError): beside.unlink()
-        reason = _refusal(e)
+        reason = _os_error(e)
         if reason is None: raise
-        raise CannotWrite(f"{file} cannot be written: {reason.strerror or reason}. Choose a folder that you may write to, with room for it.") from e
+        raise CannotWrite(f"{file} cannot be written: {reason.strerror or reason}. Choose a folder that you may "
+                          "write to, with enough free space.") from e
 
 # %% ../../nbs/core/00_core.ipynb #43d654f6
 def mix(
     *key:int|str, # What identifies the draw, e.g. (seed, epoch, index)
-) -> int: # 63 bits that look random and depend on every element of `key`
-    "Hash `key` to a seed; the same in every process and on every machine"
+) -> int: # A 63-bit hash of all elements of `key`
+    "Hash `key` to a seed that is the same in every process and on every machine"
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return int.from_bytes(digest, 'little') >> 1
 
 # %% ../../nbs/core/00_core.ipynb #a0dd203e
 def generator(
     *key:int|str, # What identifies the draw, e.g. (seed, epoch, index)
-) -> torch.Generator: # On the CPU
-    "A generator that depends on `key` alone"
+) -> torch.Generator: # A generator on the CPU
+    "Create a generator that depends only on `key`"
     return torch.Generator().manual_seed(mix(*key))
 
 # %% ../../nbs/core/00_core.ipynb #96e3d5f0
 def set_seed(
-    seed:int, # Any whole number
-    reproducible:bool=False, # Also make PyTorch choose deterministic algorithms, which can be slower?
+    seed:int, # Any integer
+    reproducible:bool=False, # Also make PyTorch use deterministic algorithms, which can be slower?
 ):
     "Seed the global streams of Python, NumPy and PyTorch"
     random.seed(seed)
@@ -161,35 +166,37 @@ def set_seed(
 
 # %% ../../nbs/core/00_core.ipynb #494de098
 def _accelerator_rng():
-    "The modules whose generators have been used: asking an unused one would start its device"
+    "Return the functions that get and set the state of the accelerator in use; `None` if none has been initialized"
     if torch.cuda.is_initialized(): return torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all
     if torch.backends.mps.is_available(): return torch.mps.get_rng_state, torch.mps.set_rng_state
     return None
 
 # %% ../../nbs/core/00_core.ipynb #750daf57
 def rng_state() -> dict: # For `set_rng_state`: tensors, numbers and text
-    "Where the global streams of Python, NumPy, PyTorch and the accelerator in use stand"
+    "Return the state of the global streams of Python, NumPy, PyTorch and the accelerator in use"
     kind,words,*rest = np.random.get_state()
     device = _accelerator_rng()
-    return dict(python=random.getstate(), numpy=(kind, torch.from_numpy(words), *rest), torch=torch.get_rng_state(), device=device[0]() if device else None)
+    return dict(python=random.getstate(), numpy=(kind, torch.from_numpy(words), *rest), torch=torch.get_rng_state(),
+                device=device[0]() if device else None)
 
 def set_rng_state(
-    state:dict, # As `rng_state` gives it
+    state:dict, # As returned by `rng_state`
 ):
-    "Put the global streams back to where they stood"
+    "Restore the state of the global streams"
     kind,words,*rest = state['numpy']
     random.setstate(state['python'])
     np.random.set_state((kind, words.cpu().numpy(), *rest))
     torch.set_rng_state(state['torch'].cpu())
     device,kept = _accelerator_rng(),state['device']
-    if device and kept is not None: device[1]([o.cpu() for o in kept] if isinstance(kept, (list, tuple)) else kept.cpu())
+    if device and kept is not None:
+        device[1]([o.cpu() for o in kept] if isinstance(kept, (list, tuple)) else kept.cpu())
 
 # %% ../../nbs/core/00_core.ipynb #2f401d2e
 @contextmanager
 def isolated_rng(
-    seed:int|None=None, # Seed of the streams inside; `None` goes on from where they stand
+    seed:int|None=None, # Seed of the global streams inside the block; `None` continues from their current state
 ):
-    "Whatever is drawn inside, the global streams stand afterwards where they stood before"
+    "Restore the global streams at the end of the block"
     state = rng_state()
     try:
         if seed is not None: set_seed(seed)
@@ -198,7 +205,7 @@ def isolated_rng(
 
 @contextmanager
 def isolated_torch_rng():
-    "`isolated_rng` of PyTorch's streams alone, which takes a microsecond rather than a hundred"
+    "Restore only PyTorch's streams at the end of the block, which is about a hundred times faster than `isolated_rng`"
     state,device = torch.get_rng_state(),_accelerator_rng()
     kept = device[0]() if device else None
     try: yield
@@ -208,17 +215,17 @@ def isolated_torch_rng():
 
 # %% ../../nbs/core/00_core.ipynb #fd4fed6d
 def default_device() -> torch.device: # 'cuda', else 'mps', else 'cpu'
-    "The fastest device there is"
+    "Return the fastest available device"
     if torch.cuda.is_available(): return torch.device('cuda')
     if torch.backends.mps.is_available(): return torch.device('mps')
     return torch.device('cpu')
 
 # %% ../../nbs/core/00_core.ipynb #7db64f5e
 def to_device(
-    x, # A tensor, or tuples, lists and dicts of tensors; anything else is returned as it is
-    device:torch.device|str|None=None, # `None`: `default_device()`
+    x, # A tensor, or nested tuples, lists and dicts of tensors; anything else is returned unchanged
+    device:torch.device|str|None=None, # `None` is `default_device()`
     *,
-    non_blocking:bool=True, # Let the copy run beside other work where the memory is pinned?
+    non_blocking:bool=True, # Let the copy run asynchronously if the memory is pinned?
 ):
     "Move every tensor in `x` to `device`"
     device = default_device() if device is None else device

@@ -1,9 +1,9 @@
-"""Marks on what may stand in an exported model, and their description as JSON
+"""Mark what an exported model may contain, and describe it as JSON
 
-An exported model is data, not code: a file that says "resize to 192, then normalize with these three means" and
-nothing that Python would run. What may be written in such a file carries a mark, its name. Nothing more happens here:
-no registry is filled at import. `mylib.deploy` holds the table from names to the things that they stand for, and a
-file can name nothing else.
+An exported model is data, not code: a file that says "resize to 192, then normalize with these three means", and
+nothing that Python would execute. Every class and function that may appear in such a file is marked with a name.
+Marking does nothing else: no registry is filled at import time. `mylib.deploy.parts` holds the table from names to
+objects, and a file can refer to nothing else.
 
 Docs: https://mylib-team.github.io/mylib/core/part.html.md"""
 
@@ -18,19 +18,21 @@ from collections.abc import Callable
 
 # %% ../../nbs/core/02_part.ipynb #85c20a29
 def part(
-    name:str, # Unique name, kept for ever: files of users contain it
+    name:str, # Unique name; it must never change, since users' files contain it
 ) -> Callable: # Decorator of a class or a function
-    "Mark a class or a function as something that an exported model may name"
-    def _mark(obj): obj.part_name = name; return obj
+    "Mark a class or a function as something that an exported model may refer to"
+    def _mark(obj):
+        obj.part_name = name
+        return obj
     return _mark
 
 # %% ../../nbs/core/02_part.ipynb #3db82286
 class NotAPart(TypeError):
-    "Something that cannot be written into an exported model, because it is not marked and not JSON"
+    "An object that cannot be saved in an exported model, because it is neither marked nor JSON"
 
 # %% ../../nbs/core/02_part.ipynb #310db86c
-def _args(obj):
-    "The arguments that would make `obj` again"
+def _init_args(obj):
+    "Return the arguments that create `obj` again"
     if hasattr(obj, 'part_args'): return obj.part_args
     names = [n for n,p in inspect.signature(type(obj).__init__).parameters.items()
              if n!='self' and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
@@ -38,9 +40,9 @@ def _args(obj):
 
 # %% ../../nbs/core/02_part.ipynb #299525b6
 def describe(
-    obj, # A marked object, function, class or `partial` of one, or plain data: None, bool, number, text, lists and dicts of these
-    where:str='this', # What `obj` is to the user, for the message
-    given:dict|None=None, # Name to object: what the user hands over again when the model is loaded
+    obj, # Marked class, function or instance, a `partial` of one, or plain data: `None`, bool, number, text, list, dict
+    where:str='this', # What the user calls `obj`, for the message
+    given:dict|None=None, # Objects by name that the user passes again when the model is loaded
 ) -> dict|list|str|float|int|bool|None: # Ready for `json.dumps`
     "Describe `obj` as JSON"
     name = next((n for n,o in (given or {}).items() if o is obj), None)
@@ -48,32 +50,35 @@ def describe(
     if obj is None or isinstance(obj, (bool, int, str)): return obj
     if isinstance(obj, float):
         if math.isfinite(obj): return obj
-        raise NotAPart(f"{where} contains {obj}, which JSON cannot hold. Use a finite number.")
+        raise NotAPart(f"{where} contains {obj}, which JSON cannot represent. Use a finite number.")
     if isinstance(obj, (list, tuple)): return [describe(o, where, given) for o in obj]
     if isinstance(obj, dict) and all(isinstance(k, str) for k in obj) and not {'part', 'given'}&set(obj):
         return {k: describe(v, where, given) for k,v in obj.items()}
     if isinstance(obj, functools.partial): return _describe_partial(obj, where, given)
     name = getattr(obj, 'part_name', None)
     if not isinstance(name, str):
-        raise NotAPart(f"{where} contains `{_name_of(obj)}`, which is not a marked part of the library. "
-                       "Name it, export(..., parts={'mine': it}), and hand it over at load_learner(..., parts={'mine': it}).")
+        raise NotAPart(f"{where} contains `{_type_name(obj)}`, which is not a marked part of the library. "
+                       "Give it a name, export(..., parts={'mine': it}), and pass it again when loading, "
+                       "load_learner(..., parts={'mine': it}).")
     if inspect.isclass(obj) or inspect.isroutine(obj): return {'part': name}
-    return {'part': name, 'args': describe(dict(_args(obj)), where, given)}
+    return {'part': name, 'args': describe(dict(_init_args(obj)), where, given)}
 
 # %% ../../nbs/core/02_part.ipynb #a36d8c0e
 def _describe_partial(obj, where, given):
-    "A `partial` of a marked function, with keyword arguments only"
-    if obj.args: raise NotAPart(f"{where} contains {obj}, which fixes unnamed arguments. Use names: partial(f, thresh=0.2).")
+    "Describe a `partial` of a marked function, which may only have keyword arguments"
+    if obj.args:
+        raise NotAPart(f"{where} contains {obj}, which has positional arguments. "
+                       "Use names: partial(f, thresh=0.2).")
     return {**describe(obj.func, where, given), 'partial': describe(dict(obj.keywords), where, given)}
 
-def _name_of(obj): return getattr(obj, '__qualname__', type(obj).__qualname__)
+def _type_name(obj): return getattr(obj, '__qualname__', type(obj).__qualname__)
 
 # %% ../../nbs/core/02_part.ipynb #efee642f
 def made_by(
-    obj, # What was made, e.g. a model
-    name:str, # The mark of the function that made it
-    **args, # The arguments that make it again
+    obj, # The created object, e.g. a model
+    name:str, # The mark of the function that created it
+    **args, # The arguments that create it again
 ):
-    "Note on `obj` which marked function made it with which arguments; returns `obj`"
+    "Record on `obj` which marked function created it with which arguments; return `obj`"
     obj.part_name,obj.part_args = name,args
     return obj

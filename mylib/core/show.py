@@ -1,8 +1,7 @@
-"""Pictures and grids of them, drawn with matplotlib
+"""Draw images and grids of images with matplotlib
 
-Everything in the library that shows itself is given a place to do it, a matplotlib `Axes`. Here are the functions
-that make these places and put a picture into one of them. What a picture *means* (a mask, a prediction with its
-label) is the business of the rooms above.
+Every object in the library that shows itself draws on a matplotlib `Axes`. The functions here create axes and draw an
+image on one. What an image *means* (a mask, a prediction with its label) is the concern of later modules.
 
 Docs: https://mylib-team.github.io/mylib/core/show.html.md"""
 
@@ -24,7 +23,7 @@ from .core import UsageError
 
 # %% ../../nbs/core/03_show.ipynb #8e356bbc
 def _to_array(im):
-    "Height, width and perhaps 3 or 4 channels, as numpy"
+    "Convert an image to a NumPy array (height, width) or (height, width, 3 or 4)"
     if isinstance(im, Tensor):
         im = im.detach().cpu()
         if im.dtype in (torch.bfloat16, torch.float16): im = im.float()
@@ -32,11 +31,11 @@ def _to_array(im):
     im = np.asarray(im)
     if im.ndim==3 and im.shape[-1]==1: im = im[...,0]
     if im.ndim==2 or im.ndim==3 and im.shape[-1] in (3,4): return im
-    raise UsageError(f"A picture of shape {im.shape} cannot be shown. Pass one picture: (height, width), "
+    raise UsageError(f"An image of shape {im.shape} cannot be shown. Pass one image: (height, width), "
                      "(3, height, width) as a tensor, or (height, width, 3) as an array.")
 
 def _gray_range(im):
-    "What to draw black and white; empty lets matplotlib stretch the values"
+    "Return the values to draw in black and white; an empty dict lets matplotlib scale the values"
     if im.dtype==np.uint8: return dict(vmin=0, vmax=255)
     if im.dtype==bool or im.dtype.kind=='f' and im.size and im.min()>=0 and im.max()<=1: return dict(vmin=0, vmax=1)
     return {}
@@ -44,19 +43,19 @@ def _gray_range(im):
 # %% ../../nbs/core/03_show.ipynb #80f62f92
 def show_image(
     im, # PIL image, array (height, width[, 3]) or tensor ([3, ]height, width); uint8, or float from 0 to 1
-    ax:plt.Axes|None=None, # Where to draw; `None` makes a new figure
+    ax:plt.Axes|None=None, # Where to draw; `None` creates a new figure
     figsize:tuple|None=None, # Width and height of the new figure in inches
-    title:str|None=None,
-    ctx:plt.Axes|None=None, # Another name of `ax`
-    cmap:str|None=None, # Colours of a picture with one channel; `None` is gray
-    **kwargs, # To `Axes.imshow`
-) -> plt.Axes: # Where it was drawn
-    "Draw a picture without axes"
+    title:str|None=None, # Text above the image; converted with `str`
+    ctx:plt.Axes|None=None, # Another name for `ax`
+    cmap:str|None=None, # Color map of an image with one channel; `None` is gray
+    **kwargs, # Passed to `Axes.imshow`
+) -> plt.Axes: # The axes with the image
+    "Draw an image without ticks and frame"
     ax = ctx if ax is None else ax
     if ax is None: ax = plt.subplots(figsize=figsize)[1]
     im = _to_array(im)
-    if im.ndim==2 and cmap is None: kwargs = {'cmap': 'gray', **({} if 'norm' in kwargs else _gray_range(im)), **kwargs}
-    elif im.ndim==2: kwargs['cmap'] = cmap
+    if im.ndim==2 and cmap is not None: kwargs['cmap'] = cmap
+    elif im.ndim==2: kwargs = {'cmap': 'gray', **({} if 'norm' in kwargs else _gray_range(im)), **kwargs}
     elif im.dtype.kind=='f': im = im.clip(0, 1)
     ax.imshow(im, **kwargs)
     if title is not None: ax.set_title(str(title))
@@ -65,14 +64,14 @@ def show_image(
 
 # %% ../../nbs/core/03_show.ipynb #2be50dea
 def subplots(
-    nrows:int=1,
-    ncols:int=1,
-    figsize:tuple|None=None, # Width and height of the figure in inches; `None` follows from `imsize`
+    nrows:int=1, # Rows of the grid
+    ncols:int=1, # Columns of the grid
+    figsize:tuple|None=None, # Width and height of the figure in inches; `None` computes them from `imsize`
     imsize:float=3, # Width and height of each cell in inches
     suptitle:str|None=None, # Title of the whole figure
-    **kwargs, # To `plt.subplots`
+    **kwargs, # Passed to `plt.subplots`
 ) -> tuple: # The figure, and an array of axes: (nrows, ncols), or (n,) if there is one row or column
-    "Figure and axes for a grid of pictures"
+    "Create a figure and axes for a grid of images"
     if figsize is None: figsize = ncols*imsize, nrows*imsize + (0.6 if suptitle and imsize<=2 else 0)
     fig,axs = plt.subplots(nrows, ncols, figsize=figsize, **{'layout': 'constrained', **kwargs})
     if suptitle is not None: fig.suptitle(suptitle)
@@ -81,37 +80,37 @@ def subplots(
 # %% ../../nbs/core/03_show.ipynb #6107084a
 def get_grid(
     n:int, # Number of axes
-    nrows:int|None=None, # `None` makes the grid about square
+    nrows:int|None=None, # Rows of the grid; `None` follows from `ncols`, or makes the grid about square
     *,
-    ncols:int|None=None, # `None` is as many as are needed
+    ncols:int|None=None, # Columns of the grid; `None` is as many as needed
     figsize:tuple|None=None, # Width and height of the figure in inches
     imsize:float=3, # Width and height of each cell in inches
     suptitle:str|None=None, # Title of the whole figure
 ) -> list: # `n` axes, row by row
-    "A grid with room for `n` pictures"
+    "Create a grid of axes for `n` images"
     if nrows is None: nrows = math.ceil(n/ncols) if ncols else max(1, math.isqrt(n))
     if ncols is None: ncols = max(1, math.ceil(n/nrows))
     if n>nrows*ncols:
-        raise UsageError(f"{n} pictures do not fit into {nrows} x {ncols} places. Leave out `nrows` or `ncols`.")
+        raise UsageError(f"{n} images do not fit into a grid of {nrows} x {ncols}. Leave out `nrows` or `ncols`.")
     axs = list(subplots(nrows, ncols, figsize=figsize, imsize=imsize, suptitle=suptitle)[1].flat)
     for ax in axs: ax.axis('off')
     return axs[:n]
 
 # %% ../../nbs/core/03_show.ipynb #88f2f358
 def show_images(
-    ims:Sequence, # Pictures that `show_image` can show
-    nrows:int=1,
-    ncols:int|None=None, # `None` is as many as are needed
-    titles:Sequence|None=None, # One for each picture
+    ims:Sequence, # Images, each as `show_image` accepts it
+    nrows:int=1, # Rows of the grid
+    ncols:int|None=None, # Columns of the grid; `None` is as many as needed
+    titles:Sequence|None=None, # One title per image
     figsize:tuple|None=None, # Width and height of the figure in inches
-    imsize:float=3, # Width and height of each picture in inches
+    imsize:float=3, # Width and height of each image in inches
     suptitle:str|None=None, # Title of the whole figure
-    **kwargs, # To `show_image`
-) -> list: # The axes
-    "Draw pictures side by side"
+    **kwargs, # Passed to `show_image`
+) -> list: # The axes, one per image
+    "Draw images in a grid"
     titles = [None]*len(ims) if titles is None else titles
     if len(titles)!=len(ims):
-        raise UsageError(f"There are {len(ims)} pictures but {len(titles)} titles. Give one for each.")
+        raise UsageError(f"There are {len(ims)} images but {len(titles)} titles. Pass one for each.")
     axs = get_grid(len(ims), nrows, ncols=ncols, figsize=figsize, imsize=imsize, suptitle=suptitle)
     for im,title,ax in zip(ims, titles, axs): show_image(im, ax, title=title, **kwargs)
     return axs

@@ -1,7 +1,8 @@
-"""Points, pictures, tables and texts that are made in a moment and can be learnt
+"""Points, images, tables and texts that are generated in a moment and can be learned
 
-A test of a training loop needs data, but neither a download nor a minute of training. What is made here is small, the
-same for the same seed, needs no network, and has a pattern in it: a model that learns nothing from it is broken.
+A test of a training loop needs data, but neither a download nor a minute of training. The datasets made here are
+small, depend only on the seed and need no network. Each contains a pattern, so a model that learns nothing from it is
+broken.
 
 Docs: https://mylib-team.github.io/mylib/core/testing.html.md"""
 
@@ -27,14 +28,14 @@ def synth_line(
     n:int=100, # Number of points
     seed:int=42, # Same seed, same points
 ) -> tuple[Tensor,Tensor]: # x and y, both (n, 1) float; x from -1 to 1
-    "Points near the line `y = 2x + 3`, with noise of standard deviation 0.1"
+    "Generate points near the line `y = 2x + 3`, with noise of standard deviation 0.1"
     gen = torch.Generator().manual_seed(seed)
     x = torch.rand(n, 1, generator=gen)*2 - 1
     return x, 2*x + 3 + 0.1*torch.randn(n, 1, generator=gen)
 
 # %% ../../nbs/core/01_testing.ipynb #ed092179
 def _corners(shape, x, y, r):
-    "The corner points of `shape` around the centre `x`,`y`"
+    "Return the corner points of `shape` around the center `x`,`y`"
     third = r/3
     return dict(square=[(x-r,y-r), (x+r,y-r), (x+r,y+r), (x-r,y+r)],
                 triangle=[(x,y-r), (x+r,y+r), (x-r,y+r)],
@@ -43,7 +44,7 @@ def _corners(shape, x, y, r):
                        (x-third,y-third)])[shape]
 
 def _draw_shape(shape, size, rng):
-    "One picture of `shape`, a light colour on a dark ground or the other way round"
+    "Draw `shape` in a light color on a dark background, or the other way round"
     dark,light = (tuple(int(o) for o in rng.integers(lo, lo+90, 3)) for lo in (0, 160))
     ground,ink = (dark,light) if rng.random()<0.5 else (light,dark)
     r = size * rng.uniform(0.2, 0.35)
@@ -56,17 +57,17 @@ def _draw_shape(shape, size, rng):
 
 # %% ../../nbs/core/01_testing.ipynb #13a17501
 def synth_images(
-    path:str|Path, # Folder to make and fill
-    n_per_class:int=20, # Pictures of each class (in `train`, if `as_split`)
+    path:str|Path, # Folder to create and fill
+    n_per_class:int=20, # Images of each class (in `train`, if `as_split`)
     *,
     size:int=32, # Height and width in pixels, at least 8
-    classes:Sequence[str]=('circle', 'square'), # Of 'circle', 'square', 'triangle' and 'cross'
-    seed:int=42, # Same seed, same pictures
-    as_split:bool=False, # Put them into `train`, and a quarter as many others into `valid`?
-) -> Path: # `path`, with one folder of PNGs a class
-    "Draw pictures of simple shapes"
+    classes:Sequence[str]=('circle', 'square'), # Any of 'circle', 'square', 'triangle' and 'cross'
+    seed:int=42, # Same seed, same images
+    as_split:bool=False, # Save them in a folder `train`, and a quarter as many others in `valid`?
+) -> Path: # `path`, which contains one folder of PNGs per class
+    "Draw images of simple shapes"
     for o in classes: check_option('classes', o, ['circle', 'square', 'triangle', 'cross'])
-    if size<8: raise UsageError(f"`size` is {size}, too small to tell a circle from a square. Use at least 8.")
+    if size<8: raise UsageError(f"`size` is {size}, which is too small to tell a circle from a square. Use at least 8.")
     path,rng = Path(path),np.random.default_rng(seed)
     parts = [('train', n_per_class), ('valid', -(-n_per_class//4))] if as_split else [('', n_per_class)]
     for part,n in parts:
@@ -81,7 +82,7 @@ def synth_table(
     n:int=200, # Number of rows
     seed:int=42, # Same seed, same table
 ) -> pd.DataFrame: # Columns age, hours, job, city, since, income, rich
-    "A table of mixed columns, some with missing values, and two targets"
+    "Generate a table of mixed columns, some with missing values, and two targets"
     rng = np.random.default_rng(seed)
     jobs = dict(cook=0, driver=5, nurse=10, teacher=20)
     age,hours,job = rng.integers(18, 70, n), rng.normal(38, 6, n).round(1), rng.choice(list(jobs), n)
@@ -98,7 +99,7 @@ def synth_texts(
     n:int=100, # Number of texts
     seed:int=42, # Same seed, same texts
 ) -> pd.DataFrame: # Columns text, and label ('neg' or 'pos')
-    "Short texts whose words tell the label"
+    "Generate short texts whose words determine the label"
     rng = np.random.default_rng(seed)
     words = dict(neg=['dull', 'awful', 'boring', 'weak', 'slow'], pos=['great', 'lovely', 'clever', 'warm', 'funny'])
     things = ['film', 'book', 'song', 'meal', 'game']

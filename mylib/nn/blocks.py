@@ -1,7 +1,8 @@
-"""Convolutions with what goes with them, residual blocks, and small networks made of them
+"""Convolutions with normalization and activation, and the residual blocks and small networks built from them
 
-A convolution hardly comes alone: normalization and activation follow, its padding keeps the size, and its weights
-should begin so that activations keep theirs.
+A convolution is rarely used alone. Normalization and activation follow it, its padding keeps the size, and its
+initial weights should keep the size of the activations. In comments, `b` is the batch, `c` the channels, `h` and `w`
+height and width.
 
 Docs: https://mylib-team.github.io/mylib/nn/blocks.html.md"""
 
@@ -23,8 +24,8 @@ from ..core.part import made_by, part
 from .layers import BatchNorm, Module, NormType, PoolFlatten, SimpleSelfAttention, init_linear
 
 # %% ../../nbs/nn/01_blocks.ipynb #d4065b93
-def _conv(ni, nf, ks, stride, padding, bias, ndim, transpose, **kwargs):
-    "PyTorch's convolution for `ndim` axes"
+def _make_conv(ni, nf, ks, stride, padding, bias, ndim, transpose, **kwargs):
+    "Create PyTorch's convolution for `ndim` axes"
     if padding is None: padding = 0 if transpose else (ks-1)//2
     cls = getattr(nn, f"Conv{'Transpose' if transpose else ''}{ndim}d")
     return cls(ni, nf, ks, stride=stride, padding=padding, bias=bias, **kwargs)
@@ -33,25 +34,25 @@ def _conv(ni, nf, ks, stride, padding, bias, ndim, transpose, **kwargs):
 class ConvLayer(nn.Sequential):
     "Convolution, normalization and activation"
     def __init__(self,
-        ni:int, # Channels in
-        nf:int, # Channels out
-        ks:int=3, # Height and width of the kernel
-        stride:int=1,
-        padding:int|None=None, # `None` keeps the size, for odd `ks` and stride 1
-        bias:bool|None=None, # `None`: only without normalization
-        ndim:int=2, # Axes of what goes in: 1, 2 or 3
-        norm_type:NormType|None=NormType.Batch,
+        ni:int, # Input channels
+        nf:int, # Output channels
+        ks:int=3, # Kernel size along each axis
+        stride:int=1, # 2 halves the size
+        padding:int|None=None, # `None` keeps the size for odd `ks` and stride 1; 0 if `transpose`
+        bias:bool|None=None, # `None`: a bias only without batch or instance normalization
+        ndim:int=2, # Axes of the input: 1, 2 or 3
+        norm_type:NormType|None=NormType.Batch, # `None` for no normalization
         bn_1st:bool=True, # Normalize before the activation?
-        act_cls:Callable|None=nn.ReLU, # Makes the activation
-        transpose:bool=False, # Enlarge rather than shrink?
-        init:str|Callable|None='auto', # See `init_linear`
+        act_cls:Callable|None=nn.ReLU, # Creates the activation; `None` for none
+        transpose:bool=False, # Use a transposed convolution, which enlarges?
+        init:str|Callable|None='auto', # As in `init_linear`
         xtra:nn.Module|None=None, # One more layer at the end
-        bias_std:float=0.01, # Standard deviation of the first bias
-        **kwargs, # To PyTorch's convolution
+        bias_std:float=0.01, # Standard deviation of the initial bias
+        **kwargs, # Passed to PyTorch's convolution
     ):
         act = act_cls() if act_cls is not None else None
         bn = norm_type not in (None, NormType.Weight, NormType.Spectral)
-        conv = _conv(ni, nf, ks, stride, padding, not bn if bias is None else bias, ndim, transpose, **kwargs)
+        conv = _make_conv(ni, nf, ks, stride, padding, not bn if bias is None else bias, ndim, transpose, **kwargs)
         init_linear(conv, act, init, bias_std=bias_std)
         if norm_type==NormType.Weight: conv = weight_norm(conv)
         if norm_type==NormType.Spectral: conv = spectral_norm(conv)
@@ -61,14 +62,18 @@ class ConvLayer(nn.Sequential):
 
 # %% ../../nbs/nn/01_blocks.ipynb #884da1bd
 class MergeLayer(Module):
-    "Adds what went into the `SequentialEx` around it, or puts it beside (`dense`)"
-    takes_orig = True # `SequentialEx` calls it with what went in
-    def __init__(self, dense:bool=False): self.dense = dense
+    "Add the input of the surrounding `SequentialEx`"
+    takes_orig = True # `SequentialEx` passes its input too
+    def __init__(self,
+        dense:bool=False, # Concatenate along the channels instead of adding?
+    ): self.dense = dense
     def forward(self, x, orig): return torch.cat([x, orig], 1) if self.dense else x+orig
 
 class SequentialEx(Module):
-    "Layers in order; one with `takes_orig` also gets what went into the first"
-    def __init__(self, *layers:nn.Module): self.layers = nn.ModuleList(layers)
+    "Call layers in order; a layer with `takes_orig` also gets the input of the first"
+    def __init__(self,
+        *layers:nn.Module, # In order
+    ): self.layers = nn.ModuleList(layers)
     def forward(self, x):
         orig = x
         for o in self.layers: x = o(x, orig) if getattr(o, 'takes_orig', False) else o(x)
@@ -79,10 +84,10 @@ class SequentialEx(Module):
 # %% ../../nbs/nn/01_blocks.ipynb #52b3a1df
 def SEModule(
     ch:int, # Channels
-    reduction:int, # The network inside has so many times fewer channels, rounded up to 8
-    act_cls:Callable=nn.ReLU, # Makes the activation inside
+    reduction:int, # The inner network has `ch/reduction` channels, rounded up to a multiple of 8
+    act_cls:Callable=nn.ReLU, # Creates the inner activation
 ) -> nn.Module: # (b, ch, h, w) -> same
-    "Weigh the channels ([Hu et al.](https://arxiv.org/abs/1709.01507), eq. 3 and 4)"
+    "Create a module that weights the channels ([Hu et al.](https://arxiv.org/abs/1709.01507), eq. 3 and 4)"
     nf = -(-ch//reduction//8)*8 or 8
     return SequentialEx(nn.AdaptiveAvgPool2d(1), ConvLayer(ch, nf, 1, norm_type=None, act_cls=act_cls),
                         ConvLayer(nf, ch, 1, norm_type=None, act_cls=nn.Sigmoid), _Times())
@@ -93,7 +98,7 @@ class _Times(Module):
 
 # %% ../../nbs/nn/01_blocks.ipynb #59dee9c3
 def _branch(expansion, ni, nf, nh, stride, groups, act_cls, ks, **kwargs):
-    "Two convolutions, or three with a narrow one between"
+    "Create two convolutions, or three of which the middle one has fewer channels"
     zero = dict(norm_type=NormType.BatchZero, act_cls=None, **kwargs)
     if expansion==1:
         return [ConvLayer(ni, nh, ks, stride, groups=groups, act_cls=act_cls, **kwargs),
@@ -109,22 +114,23 @@ def _shortcut(ni, nf, stride, ndim):
 
 # %% ../../nbs/nn/01_blocks.ipynb #910aea18
 class ResBlock(Module):
-    "Residual block: `ni*expansion` channels in, `nf*expansion` out"
+    "Residual block with `ni*expansion` input channels and `nf*expansion` output channels"
     def __init__(self,
-        expansion:int, # 1 for two convolutions; more for three, the middle one so many times narrower
-        ni:int, # Channels in, before `expansion`
-        nf:int, # Channels out, before `expansion`
-        stride:int=1, # 2 halves the picture
-        groups:int=1, # Of the convolution
-        reduction:int|None=None, # Of `SEModule`; `None` for none
+        expansion:int, # 1: two convolutions; more: three, the middle one with so many times fewer channels
+        ni:int, # Input channels, before `expansion`
+        nf:int, # Output channels, before `expansion`
+        stride:int=1, # 2 halves the size
+        groups:int=1, # Groups of the convolutions with kernel size `ks`
+        reduction:int|None=None, # As in `SEModule`; `None` adds no squeeze and excite
         *,
-        nh:int|None=None, # Channels between; `None` is `nf`
-        sa:bool=False, # Self attention at the end of the branch?
-        act_cls:Callable=nn.ReLU, # Makes the activations
-        ndim:int=2, # Axes: 1, 2 or 3
-        ks:int=3, # Height and width of the kernel
+        nh:int|None=None, # Channels inside the branch; `None` is `nf`
+        sa:bool=False, # Add self attention at the end of the branch?
+        act_cls:Callable=nn.ReLU, # Creates the activations
+        ndim:int=2, # Axes of the input: 1, 2 or 3
+        ks:int=3, # Kernel size along each axis
     ):
-        ni,nf,nh = ni*expansion,nf*expansion,nf if nh is None else nh
+        nh = nf if nh is None else nh
+        ni,nf = ni*expansion,nf*expansion
         convs = _branch(expansion, ni, nf, nh, stride, groups, act_cls, ks, ndim=ndim)
         if reduction: convs.append(SEModule(nf, reduction, act_cls))
         if sa: convs.append(SimpleSelfAttention(nf))
@@ -133,36 +139,37 @@ class ResBlock(Module):
 
 def SEBlock(
     expansion:int, # As in `ResBlock`
-    ni:int, # Channels in, before `expansion`
-    nf:int, # Channels out, before `expansion`
-    groups:int=1, # Of the convolution
-    reduction:int=16, # Of `SEModule`
-    stride:int=1, # 2 halves the picture
-) -> nn.Module:
-    "`ResBlock` with squeeze and excite"
+    ni:int, # Input channels, before `expansion`
+    nf:int, # Output channels, before `expansion`
+    groups:int=1, # Groups of the convolutions with kernel size 3
+    reduction:int=16, # As in `SEModule`
+    stride:int=1, # 2 halves the size
+) -> nn.Module: # A `ResBlock`
+    "Create a `ResBlock` with squeeze and excite"
     return ResBlock(expansion, ni, nf, stride, groups, reduction)
 
 # %% ../../nbs/nn/01_blocks.ipynb #919c32de
 def icnr_init(
-    x:Tensor, # Weight of a convolution, (channels out, channels in, ...); channels out are a multiple of `scale**2`
-    scale:int=2, # How many times larger
+    x:Tensor, # Weight of a convolution, (output channels, input channels, ...); output channels in `scale**2` multiples
+    scale:int=2, # Enlargement factor
     init:Callable=nn.init.kaiming_normal_, # Fills a weight in place
 ) -> Tensor: # New weight of the same shape
-    "A weight with equal channels for each place ([Aitken et al.](https://arxiv.org/abs/1707.02937), section 3)"
+    "Return a weight with equal channels per square ([Aitken et al.](https://arxiv.org/abs/1707.02937), section 3)"
     ni,*rest = x.shape
     if ni%scale**2:
-        raise UsageError(f"{ni} channels cannot be laid out in squares of {scale}. Use a multiple of {scale**2}.")
+        raise UsageError(f"{ni} channels cannot be arranged in squares of {scale} x {scale}. "
+                         f"Use a multiple of {scale**2}.")
     return init(x.new_empty(ni//scale**2, *rest)).repeat_interleave(scale**2, 0)
 
 class PixelShuffle_ICNR(nn.Sequential):
-    "Enlarge `scale` times"
+    "Enlarge `scale` times with a convolution and `PixelShuffle`"
     def __init__(self,
-        ni:int, # Channels in
-        nf:int|None=None, # Channels out; `None` as many
-        scale:int=2,
-        blur:bool=False, # Mean of 2 x 2 at the end, against what is left of the checkerboard?
-        norm_type:NormType|None=NormType.Weight,
-        act_cls:Callable|None=nn.ReLU, # Makes the activation
+        ni:int, # Input channels
+        nf:int|None=None, # Output channels; `None` is `ni`
+        scale:int=2, # Enlargement factor
+        blur:bool=False, # Average over 2 x 2 pixels at the end, which removes what remains of the checkerboard?
+        norm_type:NormType|None=NormType.Weight, # Normalization of the convolution; `None` for none
+        act_cls:Callable|None=nn.ReLU, # Creates the activation; `None` for none
     ):
         nf = ni if nf is None else nf
         conv = ConvLayer(ni, nf*scale**2, 1, norm_type=norm_type, act_cls=act_cls, bias_std=0.,
@@ -173,31 +180,32 @@ class PixelShuffle_ICNR(nn.Sequential):
 # %% ../../nbs/nn/01_blocks.ipynb #f95f7e38
 @part('nn.simple_cnn')
 def simple_cnn(
-    filters:Sequence[int], # Channels: of the picture, then after each convolution
-    kernel_szs:Sequence[int]|None=None, # One for each convolution; `None` is 3
-    strides:Sequence[int]|None=None, # One for each convolution; `None` is 2
-    bn:bool=True, # Normalize after all but the last?
+    filters:Sequence[int], # Channels of the image, then of the output of each convolution
+    kernel_szs:Sequence[int]|None=None, # Kernel size of each convolution; `None` is 3 for all
+    strides:Sequence[int]|None=None, # Stride of each convolution; `None` is 2 for all
+    bn:bool=True, # Add batch normalization to all convolutions but the last?
 ) -> nn.Module: # (b, filters[0], h, w) -> (b, filters[-1])
-    "Convolutions in order, then a mean over the picture"
+    "Create a network of convolutions, followed by a mean over the image"
     n = len(filters)-1
     sizes = [o or [d]*n for o,d in ((kernel_szs, 3), (strides, 2))]
     for name,o in zip(('kernel_szs', 'strides'), sizes):
-        if len(o)!=n: raise UsageError(f"`{name}` has {len(o)} entries for {n} convolutions. Give one for each.")
+        if len(o)!=n: raise UsageError(f"`{name}` has {len(o)} entries for {n} convolutions. Pass one for each.")
     layers = [ConvLayer(filters[i], filters[i+1], sizes[0][i], sizes[1][i],
                         norm_type=NormType.Batch if bn and i<n-1 else None)
               for i in range(n)]
-    return made_by(nn.Sequential(*layers, PoolFlatten()), 'nn.simple_cnn', filters=list(filters), kernel_szs=list(sizes[0]), strides=list(sizes[1]), bn=bn)
+    return made_by(nn.Sequential(*layers, PoolFlatten()), 'nn.simple_cnn', filters=list(filters),
+                   kernel_szs=list(sizes[0]), strides=list(sizes[1]), bn=bn)
 
 # %% ../../nbs/nn/01_blocks.ipynb #93b1aa77
 @part('nn.small_resnet')
 def small_resnet(
-    n_in:int=1, # Channels of the pictures
-    n_out:int=10, # Numbers out, such as classes
+    n_in:int=1, # Channels of the images
+    n_out:int=10, # Size of the output, such as the number of classes
     *,
-    widths:Sequence[int]=(32, 64, 128), # Channels of each stage; each after the first halves the picture
-    p:float=0.1, # Dropout before the last layer, 0 to 1
-) -> nn.Module: # (b, n_in, h, w) -> (b, n_out), pictures of at least 4 x 4
-    "A residual network for small pictures, to be trained from scratch"
+    widths:Sequence[int]=(32, 64, 128), # Channels of each stage; each stage after the first halves the size
+    p:float=0.1, # Dropout probability before the last layer, 0 to 1
+) -> nn.Module: # (b, n_in, h, w) -> (b, n_out), for images of at least 4 x 4 pixels
+    "Create a residual network for small images, to be trained from scratch"
     stages = [ResBlock(1, a, b, 1 if i==0 else 2) for i,(a,b) in enumerate(zip([widths[0], *widths], widths))]
     body = nn.Sequential(ConvLayer(n_in, widths[0]), *stages)
     head = nn.Sequential(PoolFlatten(), nn.Dropout(p), nn.Linear(widths[-1], n_out))

@@ -1,8 +1,8 @@
-"""Look into a model while it runs, and leave nothing behind
+"""Inspect a model while it runs, and leave nothing behind
 
-PyTorch calls a *hook* with what goes through a layer, forward or backward. A hook that is forgotten slows every later
-call and keeps tensors alive, so the ones here are context managers: whatever happens inside, they are gone
-afterwards.
+PyTorch calls a *hook* with the inputs and outputs of a layer, in the forward or in the backward pass. A forgotten
+hook slows down every later call and keeps tensors alive. So the hooks here are context managers: at the end of the
+block they are removed, also after an error.
 
 Docs: https://mylib-team.github.io/mylib/nn/hooks.html.md"""
 
@@ -24,7 +24,7 @@ from ..core.core import isolated_rng, to_device
 
 # %% ../../nbs/nn/02_hooks.ipynb #0badfdf0
 def _prepare(x, detach, cpu):
-    "`x` as it is stored: tensors without graph, on the CPU if wanted"
+    "Return `x` as it is stored: nested tensors, detached and moved to the CPU if wanted"
     if isinstance(x, (tuple, list)): return type(x)(_prepare(o, detach, cpu) for o in x)
     if not isinstance(x, Tensor): return x
     x = x.detach() if detach else x
@@ -32,13 +32,13 @@ def _prepare(x, detach, cpu):
 
 # %% ../../nbs/nn/02_hooks.ipynb #2a75139c
 class Hook:
-    "Calls `hook_func(module, input, output)` whenever `m` has run, and keeps what it returns in `stored`"
+    "Call `hook_func(module, input, output)` whenever `m` has run, and keep its return value in `stored`"
     def __init__(self,
-        m:nn.Module,
-        hook_func:Callable, # Of module, input, output; of module and gradients of these, if not `is_forward`
-        is_forward:bool=True,
-        detach:bool=True, # Store tensors without their graph?
-        cpu:bool=False, # Store tensors on the CPU?
+        m:nn.Module, # The module to watch
+        hook_func:Callable, # Gets module, input and output; their gradients instead if not `is_forward`
+        is_forward:bool=True, # Call it in the forward pass? `False` is the backward pass
+        detach:bool=True, # Detach tensors from their graph?
+        cpu:bool=False, # Move stored tensors to the CPU?
     ):
         self.hook_func,self.detach,self.cpu,self.stored = hook_func,detach,cpu,None
         self.handle = m.register_forward_hook(self._hook) if is_forward else m.register_full_backward_hook(self._hook)
@@ -46,143 +46,145 @@ class Hook:
     def _hook(self, module, inp, out):
         if self.detach: inp,out = _prepare(inp, True, self.cpu),_prepare(out, True, self.cpu)
         self.stored = _prepare(self.hook_func(module, inp, out), False, self.cpu)
-    def remove(self): self.handle.remove()
+    def remove(self): "Stop watching the module"; self.handle.remove()
     def __enter__(self): return self
     def __exit__(self, *_exc): self.remove()
 
 class Hooks:
     "A `Hook` on each of several modules"
     def __init__(self,
-        ms:Sequence[nn.Module],
+        ms:Sequence[nn.Module], # The modules to watch
         hook_func:Callable, # As in `Hook`
-        is_forward:bool=True,
-        detach:bool=True, # Store tensors without their graph?
-        cpu:bool=False, # Store tensors on the CPU?
+        is_forward:bool=True, # Call it in the forward pass? `False` is the backward pass
+        detach:bool=True, # Detach tensors from their graph?
+        cpu:bool=False, # Move stored tensors to the CPU?
     ): self.hooks = [Hook(m, hook_func, is_forward, detach, cpu) for m in ms]
     def __getitem__(self, i): return self.hooks[i]
     def __len__(self): return len(self.hooks)
     def __iter__(self): return iter(self.hooks)
     @property
-    def stored(self) -> list: return [o.stored for o in self.hooks]
+    def stored(self) -> list: "The stored values, one per module"; return [o.stored for o in self.hooks]
     def remove(self):
+        "Stop watching all modules"
         for o in self.hooks: o.remove()
     def __enter__(self): return self
     def __exit__(self, *_exc): self.remove()
 
 # %% ../../nbs/nn/02_hooks.ipynb #0c6867d1
-def _out(_m, _i, o): return o
+def _get_output(_m, _i, o): return o
 
 class _GradHook(Hook):
-    "Keeps the gradient of the output"
-    def __init__(self, m, detach, cpu): super().__init__(m, _out, True, detach, cpu)
+    "Keep the gradient of the output"
+    def __init__(self, m, detach, cpu): super().__init__(m, _get_output, True, detach, cpu)
     def _keep(self, grad): self.stored = _prepare(grad, self.detach, self.cpu)
     def _hook(self, _module, _inp, out):
         if out.requires_grad: out.register_hook(self._keep)
 
 # %% ../../nbs/nn/02_hooks.ipynb #d07de1d2
 def hook_output(
-    module:nn.Module,
-    detach:bool=True, # Store tensors without their graph?
-    cpu:bool=False, # Store tensors on the CPU?
+    module:nn.Module, # The module to watch
+    detach:bool=True, # Detach tensors from their graph?
+    cpu:bool=False, # Move stored tensors to the CPU?
     grad:bool=False, # Store the gradient of the output, which must be one tensor?
-) -> Hook: # What `module` gave is in its `stored`
-    "Keep the output of `module`"
-    return _GradHook(module, detach, cpu) if grad else Hook(module, _out, True, detach, cpu)
+) -> Hook: # The output is in its `stored`
+    "Store the output of `module`"
+    return _GradHook(module, detach, cpu) if grad else Hook(module, _get_output, True, detach, cpu)
 
 def hook_outputs(
-    modules:Sequence[nn.Module],
-    detach:bool=True, # Store tensors without their graph?
-    cpu:bool=False, # Store tensors on the CPU?
-    grad:bool=False, # Store the gradients of the outputs, each one tensor?
-) -> Hooks: # What they gave is in its `stored`
-    "Keep the outputs of `modules`"
-    hooks = Hooks([] if grad else modules, _out, True, detach, cpu)
+    modules:Sequence[nn.Module], # The modules to watch
+    detach:bool=True, # Detach tensors from their graph?
+    cpu:bool=False, # Move stored tensors to the CPU?
+    grad:bool=False, # Store the gradients of the outputs, each of which must be one tensor?
+) -> Hooks: # The outputs are in its `stored`
+    "Store the outputs of `modules`"
+    hooks = Hooks([] if grad else modules, _get_output, True, detach, cpu)
     if grad: hooks.hooks = [_GradHook(m, detach, cpu) for m in modules]
     return hooks
 
 # %% ../../nbs/nn/02_hooks.ipynb #e8628bbb
 @contextmanager
 def keep_modes(
-    model:nn.Module,
+    model:nn.Module, # Its modules may change their mode inside the block
 ):
-    "Afterwards, each module of `model` is in the mode in which it was"
+    "Restore the mode of each module of `model` at the end of the block"
     modes = [(m, m.training) for m in model.modules()]
     try: yield model
     finally:
         for m,mode in modes:
-            if m.training!=mode: m.training = mode # assigning takes a microsecond, looking does not
+            if m.training!=mode: m.training = mode # assigning takes a microsecond, comparing does not
 
 def set_mode(
     model:nn.Module, # Changed in place
-    training:bool, # Training mode, or evaluation mode?
+    training:bool, # Training mode? `False` is evaluation mode
 ):
-    "Put every module into the mode, if one is in the other"
+    "Set the mode of every module, unless all have it already"
     if any(m.training!=training for m in model.modules()): model.train(training)
 
 @contextmanager
 def eval_mode(
-    model:nn.Module,
+    model:nn.Module, # In evaluation mode inside the block
 ):
-    "Inside, `model` is in evaluation mode; afterwards, each of its modules is in the mode it was"
-    on = [m for m in model.modules() if m.training] # one walk, and nothing to do for a model that is ready
+    "Set `model` to evaluation mode, and restore the mode of each of its modules at the end of the block"
+    on = [m for m in model.modules() if m.training] # empty for a model that is in evaluation mode already
     for m in on: m.training = False
     try: yield model
     finally:
         for m in on: m.training = True
 
 def dummy_eval(
-    model:nn.Module,
+    model:nn.Module, # Gets images, (b, n_in, h, w)
     size:tuple=(64, 64), # Height and width
     n_in:int=3, # Channels
-): # What `model` gives
+): # The output of `model`
     "Send zeros of shape (1, n_in, *size) through `model`"
     like = next(model.parameters(), torch.empty(0))
     with eval_mode(model), torch.no_grad(), isolated_rng(): return model(like.new_zeros(1, n_in, *size))
 
 # %% ../../nbs/nn/02_hooks.ipynb #3899cf31
 def model_sizes(
-    model:nn.Module, # A sequence of modules
-    size:tuple=(64, 64), # Height and width of the picture
-    n_in:int=3, # Its channels
-) -> list: # A shape for each child, with a batch of 1
-    "Shapes of what the children of `model` give"
+    model:nn.Module, # Its children run one after the other
+    size:tuple=(64, 64), # Height and width of the image
+    n_in:int=3, # Channels of the image
+) -> list: # One shape per child, with a batch of 1
+    "Return the shapes of the outputs of the children of `model`"
     with Hooks(list(model.children()), lambda _m,_i,o: o.shape) as hooks: dummy_eval(model, size, n_in)
     return hooks.stored
 
 def num_features_model(
-    model:nn.Module, # The body of a network for pictures: (b, n_in, h, w) -> (b, c, ...)
-    n_in:int=3, # Channels of the pictures
-) -> int:
-    "How many channels `model` gives"
+    model:nn.Module, # The body of a network for images: (b, n_in, h, w) -> (b, c, ...)
+    n_in:int=3, # Channels of the images
+) -> int: # c
+    "Return the number of channels of the output of `model`"
     return dummy_eval(model, n_in=n_in).shape[1]
 
 # %% ../../nbs/nn/02_hooks.ipynb #de39f98a
 def n_params(
-    model:nn.Module,
-) -> tuple: # All, and those that learn
-    "Numbers in the parameters of `model`"
+    model:nn.Module, # A layer or a model
+) -> tuple: # All, and those that are trained
+    "Count the numbers in the parameters of `model`"
     ps = list(model.parameters())
     return sum(p.numel() for p in ps), sum(p.numel() for p in ps if p.requires_grad)
 
 def _leaves(model):
-    "Named modules without children, but for those that only compute a weight"
+    "Return named modules without children; a parametrization, which only computes a weight, is not a child"
     return [(n, m) for n,m in model.named_modules()
             if 'parametrizations' not in n and all(k=='parametrizations' for k,_ in m.named_children())]
 
-def _shape(x):
-    return [_shape(o) for o in x] if isinstance(x, (tuple, list)) else tuple(x.shape) if hasattr(x, 'shape') else None
+def _nested_shape(x):
+    if isinstance(x, (tuple, list)): return [_nested_shape(o) for o in x]
+    return tuple(x.shape) if hasattr(x, 'shape') else None
 
 # %% ../../nbs/nn/02_hooks.ipynb #017bc8c1
 def layer_info(
-    model:nn.Module,
+    model:nn.Module, # Any model
     *xb, # A batch of inputs
 ) -> list: # Dicts with name, type, shape of the output, n_params, trainable (`None` without parameters)
-    "What the layers of `model` are and give"
+    "Describe the layers of `model` and their outputs"
     rows = {}
     def _note(name, m, _i, out):
-        total,learning = n_params(m)
-        row = dict(name=name, type=type(m).__name__.removeprefix('Parametrized'), shape=_shape(out), n_params=total,
-                   trainable=learning>0 if total else None)
+        total,trained = n_params(m)
+        row = dict(name=name, type=type(m).__name__.removeprefix('Parametrized'), shape=_nested_shape(out),
+                   n_params=total, trainable=trained>0 if total else None)
         rows.setdefault(name, row)
     hooks = [Hook(m, partial(_note, n)) for n,m in _leaves(model)]
     like = next(model.parameters(), torch.empty(0))

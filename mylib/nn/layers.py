@@ -1,7 +1,8 @@
-"""Small modules that PyTorch lacks, with the initialization that suits each
+"""Small modules that PyTorch does not have, with a suitable initialization
 
-Layers that heads and tabular models are built of. In comments, `b` is the batch, `c` channels, `h` and `w` height and
-width. What is made of convolutions is in `mylib.nn.blocks`.
+These layers are used in heads and tabular models. In comments and in suffixes of names, `b` is the batch, `c` the
+channels, `h` and `w` height and width, `n` the positions of an image (h times w), `o` and `k` output channels and
+kernel size. Modules made of convolutions are in `mylib.nn.blocks`.
 
 Docs: https://mylib-team.github.io/mylib/nn/layers.html.md"""
 
@@ -33,30 +34,36 @@ class Module(nn.Module):
 
 # %% ../../nbs/nn/00_layers.ipynb #08b7cd89
 class Identity(Module):
-    "Gives back its input"
+    "Return the input unchanged"
     def forward(self, x): return x
 
 class Lambda(Module):
-    "A function as a layer"
-    def __init__(self, func:Callable): self.func = func
+    "Apply a function as a layer"
+    def __init__(self,
+        func:Callable, # Gets the input, returns the output
+    ): self.func = func
     def forward(self, x): return self.func(x)
     def extra_repr(self): return getattr(self.func, '__name__', repr(self.func))
 
 class View(Module):
-    "Reshape all but the batch"
-    def __init__(self, *size:int): self.size = size
+    "Reshape all axes except the batch"
+    def __init__(self,
+        *size:int, # New lengths of the axes after the batch; one may be -1
+    ): self.size = size
     def forward(self, x): return x.reshape(len(x), *self.size)
 
 class Flatten(Module):
-    "Flatten all but the batch, or everything if `full`"
-    def __init__(self, full:bool=False): self.full = full
+    "Flatten all axes except the batch"
+    def __init__(self,
+        full:bool=False, # Flatten the batch too?
+    ): self.full = full
     def forward(self, x): return x.reshape(-1) if self.full else x.reshape(len(x), -1)
 
 # %% ../../nbs/nn/00_layers.ipynb #8735955d
 class AdaptiveConcatPool2d(Module):
-    "The maxima, then the means"
+    "Concatenate the maximum and the mean of each feature map"
     def __init__(self,
-        size:int|tuple|None=None, # Height and width of what comes out; `None` is 1
+        size:int|tuple|None=None, # Height and width of the output; `None` is 1
     ):
         self.size = size or 1
         self.ap,self.mp = nn.AdaptiveAvgPool2d(self.size),nn.AdaptiveMaxPool2d(self.size)
@@ -66,7 +73,7 @@ class AdaptiveConcatPool2d(Module):
 def PoolFlatten(
     pool_type:str='avg', # 'avg', 'max', or 'cat' for both
 ) -> nn.Module: # (b, c, h, w) -> (b, c), or (b, 2c) for 'cat'
-    "Pool the whole picture and flatten"
+    "Create a module that pools over the whole image and flattens"
     check_option('pool_type', pool_type, ['avg', 'max', 'cat'])
     pool = dict(avg=nn.AdaptiveAvgPool2d, max=nn.AdaptiveMaxPool2d, cat=AdaptiveConcatPool2d)[pool_type](1)
     return nn.Sequential(pool, Flatten())
@@ -74,33 +81,36 @@ def PoolFlatten(
 # %% ../../nbs/nn/00_layers.ipynb #dbc78d58
 def sigmoid_range(
     x:Tensor, # Any shape
-    low:float, # Reached at minus infinity
-    high:float, # Reached at infinity
+    low:float, # Limit at minus infinity
+    high:float, # Limit at plus infinity
 ) -> Tensor: # Same shape, between `low` and `high`
-    "Sigmoid, stretched"
+    "Apply a sigmoid that is scaled to the range from `low` to `high`"
     return torch.sigmoid(x)*(high-low) + low
 
 class SigmoidRange(Module):
-    "`sigmoid_range` as a layer"
-    def __init__(self, low:float, high:float): self.low,self.high = low,high
+    "Apply `sigmoid_range` as a layer"
+    def __init__(self,
+        low:float, # Limit at minus infinity
+        high:float, # Limit at plus infinity
+    ): self.low,self.high = low,high
     def forward(self, x): return sigmoid_range(x, self.low, self.high)
     def extra_repr(self): return f'{self.low}, {self.high}'
 
 # %% ../../nbs/nn/00_layers.ipynb #3a6d6a37
 def trunc_normal_(
     x:Tensor, # Changed in place
-    mean:float=0.,
-    std:float=1., # Before cutting
+    mean:float=0., # Mean of the normal distribution
+    std:float=1., # Standard deviation before truncation
 ) -> Tensor: # `x`
-    "Fill with normal numbers, none further than two `std` from `mean`"
+    "Fill with numbers from a normal distribution that is truncated at two `std` from `mean`"
     return nn.init.trunc_normal_(x, mean, std, mean-2*std, mean+2*std)
 
 @torch.no_grad()
 def init_default(
-    m:nn.Module, # A layer with a weight or none
+    m:nn.Module, # A layer, with or without a weight
     func:Callable=nn.init.kaiming_normal_, # Fills a weight in place
 ) -> nn.Module: # `m`
-    "Fill the weight of `m` with `func`, where it has two axes or more, and its bias with 0"
+    "Fill the weight of `m` with `func` if it has two axes or more, and its bias with 0"
     weight,bias = getattr(m, 'weight', None),getattr(m, 'bias', None)
     if isinstance(weight, Tensor) and weight.ndim>1: func(weight)
     if isinstance(bias, Tensor): bias.zero_()
@@ -110,22 +120,22 @@ def init_default(
 def _is_norm(m): return isinstance(m, (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm))
 
 def apply_init(
-    model:nn.Module,
+    model:nn.Module, # Changed in place
     func:Callable=nn.init.kaiming_normal_, # Fills a weight in place
 ):
-    "`init_default` on every layer of `model` but normalizations"
+    "Call `init_default` on every layer of `model` except normalizations"
     for m in model.modules():
         if not _is_norm(m): init_default(m, func)
 
 @torch.no_grad()
 def init_linear(
-    m:nn.Module, # A linear layer or a convolution
-    act:nn.Module|type|None=None, # The activation after it
-    init:str|Callable|None='auto', # 'auto' suits `act`; a function fills the weight; `None` leaves PyTorch's
+    m:nn.Module, # A linear layer or a convolution; changed in place
+    act:nn.Module|type|None=None, # The activation after it; `None` for none
+    init:str|Callable|None='auto', # 'auto' chooses by `act`; a function fills the weight; `None` keeps PyTorch's
     *,
-    bias_std:float|None=0.01, # Standard deviation of the bias; 0 for none, `None` leaves PyTorch's
+    bias_std:float|None=0.01, # Standard deviation of the bias; 0 fills with 0, `None` keeps PyTorch's
 ):
-    "Fill weight and bias so that the size of activations stays the same from layer to layer"
+    "Fill weight and bias so that the standard deviation of the activations stays the same from layer to layer"
     if bias_std is not None and m.bias is not None:
         nn.init.normal_(m.bias, 0, bias_std) if bias_std else nn.init.zeros_(m.bias)
     if init=='auto':
@@ -135,11 +145,11 @@ def init_linear(
 
 # %% ../../nbs/nn/00_layers.ipynb #03d9d2b6
 class Embedding(nn.Embedding):
-    "Embedding that begins with small numbers"
+    "`nn.Embedding` that starts with small numbers"
     def __init__(self,
-        ni:int, # How many things
-        nf:int, # Numbers for each
-        std:float=0.01, # Of the normal distribution, which is cut at two of these
+        ni:int, # Number of embeddings
+        nf:int, # Size of each embedding
+        std:float=0.01, # Standard deviation of the normal distribution, which is truncated at two of these
     ):
         super().__init__(ni, nf)
         trunc_normal_(self.weight.data, 0, std)
@@ -150,10 +160,10 @@ NormType = Enum('NormType', 'Batch BatchZero Weight Spectral Instance InstanceZe
 def BatchNorm(
     nf:int, # Channels
     ndim:int=2, # Axes after the channels: 1, 2 or 3
-    norm_type:NormType=NormType.Batch, # `BatchZero` begins with weight 0, so that a residual branch begins as nothing
-    **kwargs, # To PyTorch's layer
-) -> nn.Module:
-    "Batch normalization, or instance normalization, for `ndim` axes"
+    norm_type:NormType=NormType.Batch, # The `...Zero` types start with weight 0, so a residual branch starts as 0
+    **kwargs, # Passed to PyTorch's layer
+) -> nn.Module: # Batch or instance normalization
+    "Create a batch normalization, or an instance normalization, for `ndim` axes"
     kind = 'Instance' if norm_type.name.startswith('Instance') else 'Batch'
     if kind=='Instance': kwargs = {'affine': True, **kwargs}
     bn = getattr(nn, f'{kind}Norm{ndim}d')(nf, **kwargs)
@@ -166,12 +176,12 @@ def BatchNorm(
 class LinBnDrop(nn.Sequential):
     "Batch normalization, dropout and a linear layer"
     def __init__(self,
-        n_in:int, # Numbers in
-        n_out:int, # Numbers out
-        bn:bool=True, # Normalize? Then the linear layer has no bias
-        p:float=0., # Dropout, 0 to 1
+        n_in:int, # Size of the input
+        n_out:int, # Size of the output
+        bn:bool=True, # Add batch normalization? The linear layer then has no bias
+        p:float=0., # Dropout probability, 0 to 1; 0 adds no dropout
         act:nn.Module|None=None, # Activation after the linear layer
-        lin_first:bool=False, # Linear layer before the others?
+        lin_first:bool=False, # Put the linear layer before the others?
     ):
         layers = [BatchNorm(n_out if lin_first else n_in, 1)] if bn else []
         if p: layers.append(nn.Dropout(p))
@@ -179,36 +189,38 @@ class LinBnDrop(nn.Sequential):
         super().__init__(*(lin+layers if lin_first else layers+lin))
 
 # %% ../../nbs/nn/00_layers.ipynb #5aa9a691
-def requires_grad(m:nn.Module) -> bool:
-    "Does the first parameter of `m` learn?"
+def requires_grad(
+    m:nn.Module, # A layer or a model
+) -> bool: # `False` without parameters
+    "Return whether the first parameter of `m` is trained"
     first = next(m.parameters(), None)
     return first is not None and first.requires_grad
 
 def set_bn_eval(
     m:nn.Module, # Changed in place
-    use_eval:bool=True, # False puts them into training mode
+    use_eval:bool=True, # `False` sets training mode instead
 ):
-    "Put the batch normalizations that do not learn into evaluation mode"
+    "Set batch normalizations that are not trained to evaluation mode"
     for o in m.modules():
         if isinstance(o, nn.modules.batchnorm._BatchNorm) and not requires_grad(o): o.train(not use_eval)
 
 # %% ../../nbs/nn/00_layers.ipynb #f78c29bf
 class SimpleSelfAttention(Module):
-    "Self attention over all places of a picture ([Doria et al.](https://github.com/sdoria/SimpleSelfAttention))"
+    "Self attention over all positions of an image ([Doria et al.](https://github.com/sdoria/SimpleSelfAttention))"
     def __init__(self,
         n_in:int, # Channels
-        ks:int=1, # Kernel of the convolution
+        ks:int=1, # Kernel size of the convolution
         sym:bool=False, # Make the matrix symmetric? Only for `ks=1`
     ):
-        if sym and ks!=1: raise UsageError(f"`sym` is for a matrix, but `ks` is {ks}. Use ks=1.")
+        if sym and ks!=1: raise UsageError(f"`sym` makes a matrix symmetric, but `ks` is {ks}. Use ks=1.")
         self.sym = sym
         self.conv = spectral_norm(nn.Conv1d(n_in, n_in, ks, padding=ks//2, bias=False))
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x): # (b, c, h, w), or any axes after c
-        w_COK = self.conv.weight
-        if self.sym: w_COK = (w_COK + w_COK.transpose(0, 1))/2
+        w_OCK = self.conv.weight
+        if self.sym: w_OCK = (w_OCK + w_OCK.transpose(0, 1))/2
         x_BCN = x.flatten(2)
-        mixed_BCN = nn.functional.conv1d(x_BCN, w_COK, padding=w_COK.shape[-1]//2)
+        mixed_BCN = nn.functional.conv1d(x_BCN, w_OCK, padding=w_OCK.shape[-1]//2)
         o_BCN = x_BCN @ (x_BCN.transpose(1, 2) @ mixed_BCN)
         return (self.gamma*o_BCN + x_BCN).view_as(x)
