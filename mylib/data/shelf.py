@@ -76,7 +76,7 @@ class Shelf:
         n:int, # Rows
         store:MemoryStore|FolderStore, # Whose budget it takes from
     ):
-        self.n,self.store = n,store
+        self.n,self._store = n,weakref.ref(store) # a store keeps its shelves, not the other way round
         self.there = np.zeros(n, dtype=bool)
         self.columns,self.is_open,self.is_full = None,True,False
         self._marks,self._lock,self._size = {},threading.Lock(),0
@@ -106,15 +106,16 @@ class Shelf:
     def _room(self, columns):
         "Is there room for one more row?"
         size = sum(c.nbytes for c in columns)
-        self.is_full = not self.store.reserve(size)
+        store = self._store()
+        self.is_full = store is None or not store.reserve(size)
         if not self.is_full: self._size += size
         return not self.is_full
     def close(self):
         "Keep nothing, now and later"
         self.is_open,self.columns = False,None
         self.there[:] = False
-        self.store.release(self._size)
-        self._size = 0
+        store,size,self._size = self._store(),self._size,0
+        if store is not None: store.release(size)
 
     def has(self, idxs:np.ndarray) -> bool: "Are all rows at `idxs` there?"; return self.is_open and bool(self.there[idxs].all())
     def batch(self, idxs:np.ndarray) -> tuple:
@@ -157,7 +158,8 @@ class DiskShelf(Shelf):
     def _begin(self, columns):
         head = json.dumps([[list(c.shape), c.dtype, c.last] for c in columns]).encode().ljust(_head)
         size = _head+self.n*(4+sum(c.nbytes for c in columns))
-        if len(head)>_head or not self.store.reserve(size): return self.close()
+        store = self._store()
+        if len(head)>_head or store is None or not store.reserve(size): return self.close()
         self._size = size
         try:
             with whole_file(self.file) as f:
@@ -165,7 +167,7 @@ class DiskShelf(Shelf):
                 f.seek(0)
                 f.write(head)
         except CannotWrite as e:
-            self.store.stop(e)
+            store.stop(e)
             return self.close()
         self._map(columns)
 
@@ -196,8 +198,6 @@ class DiskShelf(Shelf):
     def refresh(self): "The name of the file changes with its samples"
 
 # %% ../../nbs/data/11_shelf.ipynb #d98e3ed0
-_shelves = weakref.WeakKeyDictionary() # of a store, those in memory
-
 def shelf_for(
     store:MemoryStore|FolderStore, # Where to keep
     root, # All items of a dataset, such as `mylib.data.dataset.Root`
@@ -206,7 +206,7 @@ def shelf_for(
 ) -> Shelf|None: # `None`: nothing can be kept
     "Return the shelf of a dataset for samples that went through `steps`"
     if not isinstance(store, (MemoryStore, FolderStore)): return None
-    found = _shelves.setdefault(store, weakref.WeakKeyDictionary()).setdefault(root, {})
+    found = store.shelves.setdefault(root, {})
     key = tuple(map(id, steps))
     if key not in found: found[key] = _new_shelf(store, root, marks),list(steps) # which must live as long as their ids
     return found[key][0]

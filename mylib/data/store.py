@@ -14,7 +14,7 @@ Docs: https://mylib-team.github.io/mylib/data/store.html.md"""
 __all__ = ['MemoryStore', 'FolderStore', 'make_store']
 
 # %% ../../nbs/data/10_store.ipynb #664443d2
-import hashlib, io, shutil, threading
+import hashlib, io, shutil, threading, weakref
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ class MemoryStore:
     ):
         self.budget,self.used = budget,0
         self._arrays,self._lock = {},threading.Lock()
+        self.shelves = weakref.WeakKeyDictionary() # see `mylib.data.shelf`
 
     def reserve(self, n:int) -> bool:
         "Set `n` bytes aside; tell whether there was room"
@@ -56,6 +57,7 @@ class FolderStore:
         budget:int|None=None, # Bytes; `None`: half of what is free on the disk
     ):
         self.folder,self.used,self._lock = Path(folder),0,threading.Lock()
+        self.shelves = weakref.WeakKeyDictionary() # see `mylib.data.shelf`
         try: self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as e: raise UsageError(f"The cache folder {folder} cannot be made: {e}. Choose a folder that you may write to.") from e
         self.budget = _free_disk(self.folder)//2 if budget is None else budget

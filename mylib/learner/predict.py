@@ -42,15 +42,14 @@ def eval_view(
     model:nn.Module, # In any mode
 ) -> nn.Module: # With the same parameters and buffers
     "Return `model` as it is in evaluation mode, without changing it"
-    if not any(m.training for m in model.modules()): return model
-    copies = {}
-    def copied(m):
-        if m in copies: return copies[m] # a module that stands in several places
-        new = copies[m] = copy.copy(m)
-        new.training = False
-        new.__dict__['_modules'] = {k: None if o is None else copied(o) for k,o in m._modules.items()}
-        return new
-    return copied(model)
+    return _in_eval(model, {}) if any(m.training for m in model.modules()) else model
+
+def _in_eval(m, copies):
+    if m in copies: return copies[m] # a module that stands in several places
+    new = copies[m] = copy.copy(m)
+    new.training = False
+    new.__dict__['_modules'] = {k: None if o is None else _in_eval(o, copies) for k,o in m._modules.items()}
+    return new
 
 # %% ../../nbs/learner/00_predict.ipynb #365ed081
 class Answer:
