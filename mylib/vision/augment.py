@@ -65,7 +65,7 @@ def _find_batch_shape(xs):
 def _choose(u, p, strength, neutral): return torch.where(u<p, strength, neutral)
 def _to_signed(u, most=1.): return (2*u-1)*most
 
-def _draw_matrix(o, u, shape):
+def _draw_geometry(o, u, shape):
     "Return the matrix of every row, or `None` when nothing moves; `u` is (13, b)"
     crop,flip = u[0:3],u[3]
     rotate,zoom,warp = u[4:6],u[6:10],u[10:13]
@@ -186,7 +186,7 @@ class Augment(RandTransform):
         drawn = Drawn(n, shape, tuple(self.size or shape))
         if not training: return drawn
         u = torch.rand(21, 1 if self.batch else n, generator=gen, dtype=torch.float64).expand(21, n)
-        drawn.matrix,drawn.light = _draw_matrix(self, u[:13], shape), _draw_light(self, u[13:])
+        drawn.matrix,drawn.light = _draw_geometry(self, u[:13], shape), _draw_light(self, u[13:])
         return drawn
 
     def _map(self, f, x, drawn): return f(x, drawn.matrix, drawn.shape, drawn.size, self.align_corners)
