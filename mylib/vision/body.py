@@ -46,6 +46,7 @@ class TimmBody(nn.Module):
         x = self.model.forward_features(x if self.normalize is None else self.normalize(x))
         return x if self.maps else self.model.forward_head(x, pre_logits=True)
 
+# %% ../../nbs/vision/22_body.ipynb #fa868405
 class TorchvisionBody(nn.Module):
     "Compute features with a torchvision model: the output of its submodules `steps`, or without them its pooled rows"
     def __init__(self,

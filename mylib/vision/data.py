@@ -86,6 +86,7 @@ def from_path_func(cls:ImageDataLoaders,
                         item_tfms=item_tfms, batch_tfms=batch_tfms)
     return block.dataloaders(fnames, path=path, seed=seed, **kwargs)
 
+# %% ../../nbs/vision/31_data.ipynb #a7c5698f
 @patch(cls_method=True)
 @concise
 @delegates(ImageDataLoaders.from_path_func)
@@ -111,6 +112,7 @@ def from_path_re(cls:ImageDataLoaders,
     "Make loaders of images labeled by a regular expression on their path"
     return cls.from_path_func(path, fnames, RegexLabeller(pat), **kwargs)
 
+# %% ../../nbs/vision/31_data.ipynb #37867a06
 @patch(cls_method=True)
 @concise
 @delegates(ImageDataLoaders.from_path_func)
@@ -163,6 +165,7 @@ def from_df(cls:ImageDataLoaders,
                         get_y=ColReader(label_col, label_delim=label_delim), item_tfms=item_tfms, batch_tfms=batch_tfms)
     return block.dataloaders(df, path=path, seed=seed, **kwargs)
 
+# %% ../../nbs/vision/31_data.ipynb #77834ed3
 @patch(cls_method=True)
 @concise
 @delegates(ImageDataLoaders.from_df)
@@ -178,6 +181,7 @@ def from_csv(cls:ImageDataLoaders,
     df = pd.read_csv(Path(path)/csv_fname, header=header, sep=delimiter or ",", quoting=quoting)
     return cls.from_df(df, path=path, **kwargs)
 
+# %% ../../nbs/vision/31_data.ipynb #4cc3e10e
 @patch(cls_method=True)
 @concise
 @delegates(ImageDataLoaders.from_df)

@@ -25,6 +25,7 @@ def stack_matrix(
     filled = [[o if isinstance(o, Tensor) else torch.full_like(b, o) for o in row] for row in rows]
     return torch.stack([torch.stack(row, -1) for row in filled], -2)
 
+# %% ../../nbs/vision/10_geometry.ipynb #4c00540a
 def flip_matrix(
     turn:Tensor, # (b,), from 0 (no change) to 7; 1 is a mirror image, from 4 on the axes are swapped
 ) -> Tensor: # (b, 3, 3)
@@ -32,6 +33,7 @@ def flip_matrix(
     sx,sy,swap = 1.-2*(turn%2), 1.-2*(turn//2%2), (turn>=4).to(torch.float64)
     return stack_matrix((sx*(1-swap), sx*swap, 0.), (sy*swap, sy*(1-swap), 0.), (0., 0., 1.))
 
+# %% ../../nbs/vision/10_geometry.ipynb #e582bae8
 def rotation_matrix(
     degrees:Tensor, # (b,), counter-clockwise
     size:Sequence[int], # (height, width) of the images, so that their pixels stay square
@@ -40,6 +42,7 @@ def rotation_matrix(
     c,s,shape = torch.cos(torch.deg2rad(degrees)), torch.sin(torch.deg2rad(degrees)), size[0]/size[1]
     return stack_matrix((c, -s*shape, 0.), (s/shape, c, 0.), (0., 0., 1.))
 
+# %% ../../nbs/vision/10_geometry.ipynb #8ef45766
 def zoom_matrix(
     part_x:Tensor, # (b,), width of the visible part, as a fraction of the image's
     part_y:Tensor, # (b,), height of the visible part, as a fraction of the image's
@@ -49,6 +52,7 @@ def zoom_matrix(
     "Enlarge a part of the image"
     return stack_matrix((part_x, 0., (1-part_x)*x), (0., part_y, (1-part_y)*y), (0., 0., 1.))
 
+# %% ../../nbs/vision/10_geometry.ipynb #e9204852
 def warp_matrix(
     x:Tensor, # (b,): the height seen is 1-`x` of the source's at the left edge, 1+`x` at the right
     y:Tensor, # (b,): the width seen is 1-`y` of the source's at the top edge, 1+`y` at the bottom
@@ -110,7 +114,7 @@ def rearrange(
         if moved.any(): x = torch.where(moved.to(x.device, non_blocking=True).view(-1, *[1]*(x.ndim-1)), turn(x), x)
     return x
 
-# %% ../../nbs/vision/10_geometry.ipynb #6642b2ec
+# %% ../../nbs/vision/10_geometry.ipynb #6f989be1
 def map_points(
     x:Tensor, # (b, n, 2), x and y from -1 to 1 in the source
     matrix:Tensor|None, # (b, 3, 3), as for `resample`; `None` moves nothing
@@ -126,6 +130,7 @@ def map_points(
     moved = torch.cat([x, torch.ones_like(x[...,:1])], -1) @ _to_float32(matrix, x.device).to(x.dtype).mT
     return moved[...,:2]/moved[...,2:]
 
+# %% ../../nbs/vision/10_geometry.ipynb #749fe0a9
 def map_boxes(
     x:Tensor, # (b, n, 4): left, top, right, bottom, from -1 to 1 in the source
     matrix:Tensor|None, # (b, 3, 3), as for `resample`; `None` moves nothing

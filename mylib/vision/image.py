@@ -101,6 +101,7 @@ class PILImageBW(PILImage):
     @staticmethod
     def _convert(im): return to_mode(im, 'L')
 
+# %% ../../nbs/vision/03_image.ipynb #30c4758e
 @part('vision.PILMask')
 class PILMask(PILImage):
     "One integer code per pixel, never interpolated (mode L, or I where 8 bits are not enough)"

@@ -75,12 +75,14 @@ def find_image(
     images = [x for x in xs if isinstance(x, Image.Image)]
     return next((x for x in images if not isinstance(x, PILMask)), images[0] if images else None)
 
+# %% ../../nbs/vision/05_place.ipynb #aefa4a5a
 def full_size(
     im:Image.Image, # Of our classes, or any of PIL
 ) -> tuple: # (width, height)
     "Return the size of the whole image, even if a loader has decoded a smaller one"
     return getattr(im, 'full_size', im.size)
 
+# %% ../../nbs/vision/05_place.ipynb #109ee743
 def place_boxes(
     x:TensorBBox, # (n, 4)
     move:Callable, # From points (..., 2) of the source to points of the result

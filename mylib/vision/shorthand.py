@@ -21,6 +21,7 @@ def Flip(
     "Mirror images left to right, with probability `p`"
     return Augment(p_flip=p, **kwargs)
 
+# %% ../../nbs/vision/13_shorthand.ipynb #544894a7
 @delegates(Augment)
 def Dihedral(
     p:float=0.5, # Probability, 0 to 1
@@ -29,6 +30,7 @@ def Dihedral(
     "Apply one of the seven flips and turns by right angles, with probability `p`"
     return Augment(p_flip=p, flip_vert=True, **kwargs)
 
+# %% ../../nbs/vision/13_shorthand.ipynb #9864b8cc
 @delegates(Augment)
 def Rotate(
     max_deg:float=10., # Degrees, to either side
@@ -38,6 +40,7 @@ def Rotate(
     "Rotate by up to `max_deg` degrees, with probability `p`"
     return Augment(max_rotate=max_deg, p_affine=p, **kwargs)
 
+# %% ../../nbs/vision/13_shorthand.ipynb #250841b3
 @delegates(Augment)
 def Zoom(
     min_zoom:float=1., # Smallest magnification
@@ -48,6 +51,7 @@ def Zoom(
     "Magnify around a random point, with probability `p`"
     return Augment(min_zoom=min_zoom, max_zoom=max_zoom, p_affine=p, **kwargs)
 
+# %% ../../nbs/vision/13_shorthand.ipynb #ef665ea1
 @delegates(Augment)
 def Warp(
     magnitude:float=0.2, # How much an edge may grow or shrink, as a fraction of its length
@@ -67,6 +71,7 @@ def Brightness(
     "Make images lighter or darker, with probability `p`"
     return Augment(max_brightness=max_lighting, p_lighting=p, **kwargs)
 
+# %% ../../nbs/vision/13_shorthand.ipynb #611bbed7
 @delegates(Augment)
 def Contrast(
     max_lighting:float=0.2, # Largest change, from 0 to below 1
@@ -76,6 +81,7 @@ def Contrast(
     "Strengthen or weaken the contrast, with probability `p`"
     return Augment(max_contrast=max_lighting, p_lighting=p, **kwargs)
 
+# %% ../../nbs/vision/13_shorthand.ipynb #186f9096
 @delegates(Augment)
 def Saturation(
     max_lighting:float=0.2, # Largest change, from 0 to below 1
@@ -85,6 +91,7 @@ def Saturation(
     "Make colors stronger or paler, with probability `p`"
     return Augment(max_saturation=max_lighting, p_lighting=p, **kwargs)
 
+# %% ../../nbs/vision/13_shorthand.ipynb #96c74cfd
 @delegates(Augment)
 def Hue(
     max_hue:float=0.1, # Fraction of the color circle, to either side

@@ -27,6 +27,7 @@ class ResizeMethod:
     "The methods of `Resize`"
     Squish,Crop,Pad = 'squish','crop','pad'
 
+# %% ../../nbs/vision/06_transform.ipynb #c6e0ab39
 class PadMode:
     "What fills the empty part of an image: black, its outermost pixels, or its mirror image"
     Zeros,Border,Reflection = 'zeros','border','reflection'
@@ -143,6 +144,7 @@ class CropPad(PlaceItem):
         self.size,self.pad_mode = _to_height_width(size),pad_mode
     def placement(self, size, _gen, _training): return _cut_window(size, self.size, (.5,.5), self.pad_mode)
 
+# %% ../../nbs/vision/06_transform.ipynb #95a3b67a
 @part('vision.RandomCrop')
 class RandomCrop(PlaceItem):
     "Take a random window of each image, and its middle outside the training set"
@@ -200,6 +202,7 @@ class FlipItem(RandTransform):
         if turn is None: return x
         return place_boxes(x, lambda o: _turn_points(o, turn, full), full if _swaps_axes(turn) else full[::-1])
 
+# %% ../../nbs/vision/06_transform.ipynb #4339f648
 @part('vision.DihedralItem')
 class DihedralItem(FlipItem):
     "With probability `p`, apply one of the seven flips and turns by right angles, on the training set"
