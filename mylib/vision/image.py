@@ -30,9 +30,9 @@ from .modes import array_to_image, codes_to_image, to_array, to_codes, to_mode
 def decode_image(
     im:Image.Image, # An opened image, maybe not yet decoded
     side:int|None, # Shorter side of the result in pixels, at most; `None`: the whole image
-    cls:'type[PILImage]', # Class of the result
+    cls:type[ArrayImage], # Class of the result: `PILImage` or one of its subclasses
     resample:int, # One of PIL's filters, to reach `side`
-) -> 'PILImage': # Upright; `full_size` is the size that it would have without `side`
+) -> ArrayImage: # Upright; `full_size` is the size that it would have without `side`
     "Decode `im` as an image of class `cls`"
     size,(turn,full) = shrink_size(im.size, side),find_upright(im)
     if size!=im.size: im.draft(None, size)
