@@ -320,7 +320,7 @@ bad_inputs = [ # what is done, what the message names, how it says to fix it
     (wrong_arch, 'resnet43', 'Did you mean'),
     (wrong_arch_case, 'ConvNeXt_tiny', 'Did you mean `convnext_tiny`'),
     (weights_of_another, 'other.safetensors', 'Pass the architecture that they were saved from'),
-    (weights_cut_short, 'whole.safetensors', 'fetch it again'),
+    (weights_cut_short, 'whole.safetensors', 'download it again'),
     (weights_missing, 'none.safetensors', 'Check the path'),
     (nan_target, 'nan', 'Drop such rows'),
     (label_in_valid_alone, "'square' is none of the 2 categories", 'Did you mean `sqare`?'),
@@ -400,7 +400,7 @@ def test_offline_is_said_after_few_attempts(path, arch, monkeypatch):
     monkeypatch.setattr('time.sleep', slept.append)
     dls = folder(path)
     message = told(lambda: vision_learner(dls, arch))
-    assert 'could not be fetched' in message and 'pass `weights=` a local safetensors file' in message
+    assert 'could not be downloaded' in message and 'pass `weights=` a local safetensors file' in message
     assert 1<=len(asked)<=20 and sum(slept)<10, (len(asked), slept)
 
 

@@ -18,34 +18,42 @@ from torchvision import models
 
 from ..core.core import UsageError, near
 
+# %% ../../nbs/vision/21_arch.ipynb #c3bdfb74
+def _check_torchvision(name):
+    "Return `name` if it is a model of torchvision"
+    known = models.list_models(module=models)
+    if name in known: return name
+    raise UsageError(f"torchvision has no model `{name}`.{near(name, known)} "
+                     "`torchvision.models.list_models()` lists them.")
+
+def _check_timm(name):
+    "Return `name` if it is a model of timm, with or without the tag of its weights"
+    import timm
+    plain,_,tag = name.partition('.')
+    if not (plain.isidentifier() and timm.is_model(plain)):
+        raise UsageError(f"timm has no model `{plain}`.{near(plain, timm.list_models())} "
+                         "`timm.list_models('convnext*')` lists those with a name like that.")
+    if not tag: return name
+    tags = [o.partition('.')[2] for o in timm.list_models(f'{plain}.*', pretrained=True)]
+    if tag in tags: return name
+    raise UsageError(f"timm has no weights `{tag}` for `{plain}`.{near(tag, tags)} There are {tags}.")
+
+def _name_function(arch):
+    "Return the full name of a model function"
+    name,module = getattr(arch, '__name__', ''), getattr(arch, '__module__', None) or ''
+    if name in models.list_models(module=models) and models.get_model_builder(name) is arch:
+        return f'torchvision.{name}'
+    if module.startswith('timm.models') and not isinstance(arch, type): return f'timm.{_check_timm(name)}'
+    raise UsageError(f"`arch` is {arch!r}, which is neither a name of timm nor a model function of torchvision. "
+                     "For a model of your own pass `body=` (without its classifier) and `n_features=` "
+                     "(the number of channels or features that come out of it).")
+
 # %% ../../nbs/vision/21_arch.ipynb #2699ab9d
 def arch_name(
     arch:str|Callable, # A name of timm, a function of torchvision, or either as 'timm.name', 'torchvision.name'
 ) -> str: # 'timm.name' or 'torchvision.name'
-    "The full name of an architecture, which is known to exist"
+    "Return the full name of an architecture, after checking that it exists"
     if not isinstance(arch, str): return _name_function(arch)
     library,_,name = arch.partition('.')
     if library=='torchvision': return f'torchvision.{_check_torchvision(name)}'
     return f"timm.{_check_timm(name if library=='timm' else arch)}"
-
-# %% ../../nbs/vision/21_arch.ipynb #c3bdfb74
-def _check_torchvision(name):
-    known = models.list_models(module=models)
-    if name in known: return name
-    raise UsageError(f"torchvision has no model `{name}`.{near(name, known)} `torchvision.models.list_models()` lists them.")
-
-def _check_timm(name):
-    import timm
-    plain,_,tag = name.partition('.')
-    if not (plain.isidentifier() and timm.is_model(plain)):
-        raise UsageError(f"timm has no model `{plain}`.{near(plain, timm.list_models())} `timm.list_models('convnext*')` lists those with a name like that.")
-    tags = [o.partition('.')[2] for o in timm.list_models(f'{plain}.*', pretrained=True)] if tag else []
-    if not tag or tag in tags: return name
-    raise UsageError(f"timm has no weights `{tag}` for `{plain}`.{near(tag, tags)} There are {tags}.")
-
-def _name_function(arch):
-    name,module = getattr(arch, '__name__', ''), getattr(arch, '__module__', None) or ''
-    if name in models.list_models(module=models) and models.get_model_builder(name) is arch: return f'torchvision.{name}'
-    if module.startswith('timm.models') and not isinstance(arch, type): return f'timm.{_check_timm(name)}'
-    raise UsageError(f"`arch` is {arch!r}, which is neither a name of timm nor a model function of torchvision. For a model of your own pass "
-                     "`body=` (without its classifier) and `n_features=` (the channels or features that come out of it).")

@@ -1,9 +1,9 @@
-"""Random views of a whole batch of pictures, made on the device in one resample
+"""Random views of a whole batch of images, made on the device in one resample
 
-Turning a picture and then zooming into it blurs it twice and pays twice. Here every geometric change is a 3 by 3
-matrix; the matrices of a row are multiplied on the CPU, which costs nothing, and the pixels are looked up once, on
-the device. The changes of light are one pass too. All chance is drawn on the CPU from one generator, so a batch can
-be made again exactly, on any device.
+`Augment` is the batch transform for augmentation: it flips, rotates, zooms, warps and relights a batch of images, and
+moves their masks, points and boxes with them. All geometric changes are one matrix per row and one resample
+(`mylib.vision.geometry`); all changes of light are one pass (`mylib.vision.light`). All random numbers are drawn on
+the CPU from one generator, so a batch can be reproduced exactly, on any device.
 
 Docs: https://mylib-team.github.io/mylib/vision/augment.html.md"""
 
@@ -25,8 +25,8 @@ from torchvision import tv_tensors
 from ..core.core import UsageError, check_option
 from ..core.part import part
 from ..data.transform import RandTransform
-from mylib.vision.geometry import (flip_matrix, lay_down, map_boxes, map_points, resample, rotation_matrix, warp_matrix,
-    zoom_matrix)
+from .geometry import (flip_matrix, map_boxes, map_points, rearrange, resample, rotation_matrix,
+    warp_matrix, zoom_matrix)
 from .image import TensorBBox, TensorImage, TensorMask, TensorPoint
 from .light import relight
 
@@ -34,7 +34,7 @@ from .light import relight
 @dataclass
 class Drawn:
     "What `Augment` chose for a batch"
-    rows:int # How many pictures
+    rows:int # Number of images
     shape:tuple # (height, width) of the source
     size:tuple # (height, width) of the result
     matrix:Tensor|None=None # (b, 3, 3) on the CPU, from the result to the source; `None`: nothing moves
@@ -42,7 +42,7 @@ class Drawn:
 
 # %% ../../nbs/vision/12_augment.ipynb #006d0208
 def _check_augment(o):
-    "Refuse what makes no sense, naming the parameter"
+    "Refuse arguments out of range, naming the parameter"
     check_option('mode', o.mode, ['bilinear', 'nearest', 'bicubic'])
     check_option('pad_mode', o.pad_mode, ['zeros', 'border', 'reflection'])
     for name in 'p_flip', 'p_affine', 'p_lighting':
@@ -54,10 +54,11 @@ def _check_augment(o):
     if not 0<o.min_zoom<=o.max_zoom:
         raise UsageError(f"`min_zoom` is {o.min_zoom} and `max_zoom` {o.max_zoom}. Pass 0 < min_zoom <= max_zoom.")
     if not 0<o.min_scale<=1:
-        raise UsageError(f"`min_scale` is {o.min_scale}, but is a part of the area: pass a number above 0, up to 1.")
+        raise UsageError(f"`min_scale` is {o.min_scale}, but must be a fraction of the area. "
+                         "Pass a number above 0, up to 1.")
 
 def _find_batch_shape(xs):
-    "Rows, height and width of the first picture or mask among the slots of a batch"
+    "Return rows and (height, width) of the first image or mask among the slots of a batch, or `None`"
     for x in xs:
         if isinstance(x, TensorImage) and x.ndim!=4 or isinstance(x, TensorMask) and x.ndim!=3:
             raise UsageError(f"`Augment` works on batches, but got a {type(x).__name__} of shape {tuple(x.shape)}. "
@@ -69,29 +70,31 @@ def _find_batch_shape(xs):
 def _choose(u, p, strength, neutral): return torch.where(u<p, strength, neutral)
 def _to_signed(u, most=1.): return (2*u-1)*most
 
-def _draw_matrix(o, u, shape):
-    "The matrix of every row, or `None` when nothing moves; `u` (13, b) from 0 to 1"
-    crop,crop_x,crop_y,flip,rotates,degrees,zooms,zoom,zoom_x,zoom_y,warps,warp_x,warp_y = u
+def _draw_geometry(o, u, shape):
+    "Return the matrix of every row, or `None` when nothing moves; `u` is (13, b)"
+    crop,flip = u[0:3],u[3]
+    rotate,zoom,warp = u[4:6],u[6:10],u[10:13]
     steps = []
     if o.min_scale<1:
-        side = (o.min_scale + crop*(1-o.min_scale)).sqrt()
-        steps.append(zoom_matrix(side, side, _to_signed(crop_x), _to_signed(crop_y)))
+        side = (o.min_scale + crop[0]*(1-o.min_scale)).sqrt()
+        steps.append(zoom_matrix(side, side, _to_signed(crop[1]), _to_signed(crop[2])))
     if o.p_flip:
         way = 1+(flip/o.p_flip*7).floor() if o.flip_vert else 1.
         steps.append(flip_matrix(_choose(flip, o.p_flip, way, 0.*flip)))
-    if o.max_rotate: steps.append(rotation_matrix(_choose(rotates, o.p_affine, _to_signed(degrees, o.max_rotate), 0.), shape))
+    if o.max_rotate:
+        steps.append(rotation_matrix(_choose(rotate[0], o.p_affine, _to_signed(rotate[1], o.max_rotate), 0.), shape))
     if (o.min_zoom, o.max_zoom)!=(1, 1):
-        side = 1/_choose(zooms, o.p_affine, o.min_zoom + zoom*(o.max_zoom-o.min_zoom), 1.)
-        steps.append(zoom_matrix(side, side, _to_signed(zoom_x), _to_signed(zoom_y)))
+        side = 1/_choose(zoom[0], o.p_affine, o.min_zoom + zoom[1]*(o.max_zoom-o.min_zoom), 1.)
+        steps.append(zoom_matrix(side, side, _to_signed(zoom[2]), _to_signed(zoom[3])))
     if o.max_warp:
-        steps.append(warp_matrix(*(_choose(warps, o.p_affine, _to_signed(a, o.max_warp), 0.) for a in (warp_x, warp_y))))
+        steps.append(warp_matrix(*(_choose(warp[0], o.p_affine, _to_signed(a, o.max_warp), 0.) for a in warp[1:])))
     if not steps: return None
     matrix = functools.reduce(torch.matmul, steps)
     return None if (matrix==torch.eye(3, dtype=matrix.dtype)).all() else matrix
 
 # %% ../../nbs/vision/12_augment.ipynb #d561fef9
 def _draw_light(o, u):
-    "Arguments of `relight`, or `None` when nothing changes; `u` (8, b) from 0 to 1"
+    "Return the arguments of `relight`, or `None` when nothing changes; `u` is (8, b)"
     limits = o.max_brightness, o.max_contrast, o.max_saturation, o.max_hue
     neutral = 0.5, 1., 1., 0.
     def _strength(i):
@@ -104,8 +107,8 @@ def _draw_light(o, u):
     return (*drawn[:2], drawn[2] if limits[2] else None, drawn[3] if limits[3] else None)
 
 # %% ../../nbs/vision/12_augment.ipynb #7bed81c9
-def _find_still(drawn):
-    "Which rows stay pixel on pixel, only laid down another way (b,)"
+def _find_unsampled(drawn):
+    "Return which rows (b,) keep their pixels, only arranged in another way"
     if drawn.size!=drawn.shape: return torch.zeros(drawn.rows, dtype=torch.bool)
     if drawn.matrix is None: return torch.ones(drawn.rows, dtype=torch.bool)
     upright = torch.eye(3, dtype=drawn.matrix.dtype)
@@ -113,37 +116,38 @@ def _find_still(drawn):
     return sum((drawn.matrix.abs()==way).all(-1).all(-1) for way in ways)>0
 
 # %% ../../nbs/vision/12_augment.ipynb #e1d455f3
-_n_in_cache = 2**19 # Numbers that each thread handles at a time
+_n_in_cache = 2**19 # How many numbers each thread handles at a time
 
 def _split_rows(x, drawn):
-    "Rows of `x` that go together, and whether they are `_find_still`"
-    still = _find_still(drawn)
-    if x.device.type!='cpu' or still.all() and drawn.light is None:
-        yield torch.arange(len(x)), bool(still.all())
+    "Yield the rows of `x` that are handled together, and whether they need no resample"
+    unsampled = _find_unsampled(drawn)
+    if x.device.type!='cpu' or unsampled.all() and drawn.light is None:
+        yield torch.arange(len(x)), bool(unsampled.all())
         return
-    numbers = x.shape[1]*max(math.prod(drawn.shape), math.prod(drawn.size))
-    n = max(1, _n_in_cache//max(numbers, 1))*torch.get_num_threads()
+    per_image = x.shape[1]*max(math.prod(drawn.shape), math.prod(drawn.size))
+    n = max(1, _n_in_cache//max(per_image, 1))*torch.get_num_threads()
     for kind in True,False:
-        for rows in (still==kind).nonzero()[:,0].split(n):
+        for rows in (unsampled==kind).nonzero()[:,0].split(n):
             if len(rows): yield rows,kind
 
-def _augment_rows(x, drawn, rows, still, o):
-    "The `rows` of a batch, which are `x`, after all that was drawn for them; `o` says how to resample"
+def _augment_rows(x, drawn, rows, unsampled, o):
+    "Return the `rows` of a batch, given as `x`, after all that was drawn for them; `o` says how to resample"
     matrix = None if drawn.matrix is None else drawn.matrix[rows]
-    if still: x = lay_down(x, matrix)
+    if unsampled: x = rearrange(x, matrix)
     if not x.is_floating_point(): x = x.float().div_(255)
-    if not still: x = resample(x, matrix, drawn.size, mode=o.mode, pad_mode=o.pad_mode, align_corners=o.align_corners)
+    if not unsampled:
+        x = resample(x, matrix, drawn.size, mode=o.mode, pad_mode=o.pad_mode, align_corners=o.align_corners)
     if o.mode=='bicubic': x = x.clamp(0, 1)
     return x if drawn.light is None else relight(x, *(a if a is None else a[rows] for a in drawn.light))
 
 def _augment_images(x, drawn, o):
-    "The batch `x` after all that was drawn, float, as it lies in memory: channels last stay last"
+    "Return the batch `x` after all that was drawn, as floats, in its memory format: channels last stay last"
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     layout = torch.channels_last if last else torch.contiguous_format
     res = None
-    for rows,still in _split_rows(x, drawn):
-        if len(rows)==len(x): return _augment_rows(x, drawn, rows, still, o).contiguous(memory_format=layout)
-        done = _augment_rows(x.index_select(0, rows), drawn, rows, still, o)
+    for rows,unsampled in _split_rows(x, drawn):
+        if len(rows)==len(x): return _augment_rows(x, drawn, rows, unsampled, o).contiguous(memory_format=layout)
+        done = _augment_rows(x.index_select(0, rows), drawn, rows, unsampled, o)
         if res is None: res = torch.empty(len(x), *done.shape[1:], dtype=done.dtype, memory_format=layout)
         for i,row in enumerate(rows.tolist()): res[row].copy_(done[i])
     return res
@@ -151,26 +155,26 @@ def _augment_images(x, drawn, o):
 # %% ../../nbs/vision/12_augment.ipynb #edd54831
 @part('vision.Augment')
 class Augment(RandTransform):
-    "Flip, turn, zoom, warp and relight a batch of pictures with one resample"
+    "Flip, rotate, zoom, warp and relight a batch of images with one resample"
     def __init__(self, *,
-        p_flip:float=0., # Probability of a mirror image, or with `flip_vert` of one of the seven other ways to lie
-        flip_vert:bool=False, # Upside down too?
+        p_flip:float=0., # Probability of a mirror image, or with `flip_vert` of one of the seven flips and turns
+        flip_vert:bool=False, # Flip upside down and turn by right angles too?
         max_rotate:float=0., # Degrees, to either side
-        min_zoom:float=1., # Least magnification
-        max_zoom:float=1., # Greatest magnification
-        max_warp:float=0., # How much a side may grow or shrink, as a fraction of its length
-        p_affine:float=0.75, # Probability of each of rotating, zooming and warping
-        max_brightness:float=0., # 0 to 1
-        max_contrast:float=0., # 0 to 1
-        max_saturation:float=0., # 0 to 1
-        max_hue:float=0., # Fraction of the colour circle
+        min_zoom:float=1., # Smallest magnification
+        max_zoom:float=1., # Largest magnification
+        max_warp:float=0., # How much an edge may grow or shrink, as a fraction of its length
+        p_affine:float=0.75, # Probability of each of rotation, zoom and warp
+        max_brightness:float=0., # From 0 to below 1
+        max_contrast:float=0., # From 0 to below 1
+        max_saturation:float=0., # From 0 to below 1
+        max_hue:float=0., # Fraction of the color circle, to either side
         p_lighting:float=0.75, # Probability of each of the four changes of light
         size:int|Sequence|None=None, # Pixels of a square or (height, width) of the result; `None` keeps it
-        min_scale:float=1., # Least part of the area that a random crop keeps
+        min_scale:float=1., # Smallest part of the area that a random crop keeps; 1: no crop
         mode:str='bilinear', # 'bilinear', 'nearest' or 'bicubic'; masks are always 'nearest'
-        pad_mode:str='reflection', # What lies beyond the picture: 'zeros', 'border' or 'reflection'
-        align_corners:bool=True, # Are -1 and 1 the centres of the outermost pixels (or their outer edges)?
-        batch:bool=False, # The same for all pictures of a batch?
+        pad_mode:str='reflection', # What is beyond the edges: 'zeros', 'border' or 'reflection'
+        align_corners:bool=True, # Are -1 and 1 the centers of the outermost pixels (otherwise their outer edges)?
+        batch:bool=False, # Use the same changes for all images of a batch?
     ):
         self.p_flip,self.flip_vert,self.max_rotate,self.max_warp = p_flip,flip_vert,max_rotate,max_warp
         self.min_zoom,self.max_zoom,self.min_scale,self.p_affine = min_zoom,max_zoom,min_scale,p_affine
@@ -187,7 +191,7 @@ class Augment(RandTransform):
         drawn = Drawn(n, shape, tuple(self.size or shape))
         if not training: return drawn
         u = torch.rand(21, 1 if self.batch else n, generator=gen, dtype=torch.float64).expand(21, n)
-        drawn.matrix,drawn.light = _draw_matrix(self, u[:13], shape), _draw_light(self, u[13:])
+        drawn.matrix,drawn.light = _draw_geometry(self, u[:13], shape), _draw_light(self, u[13:])
         return drawn
 
     def _map(self, f, x, drawn): return f(x, drawn.matrix, drawn.shape, drawn.size, self.align_corners)
@@ -200,7 +204,7 @@ class Augment(RandTransform):
     @encodes.register
     def _(self, x:TensorMask, params):
         plain = x.as_subclass(Tensor)
-        if _find_still(params).all(): return tv_tensors.wrap(lay_down(plain, params.matrix), like=x)
+        if _find_unsampled(params).all(): return tv_tensors.wrap(rearrange(plain, params.matrix), like=x)
         plain = resample(plain[:,None].float(), params.matrix, params.size, mode='nearest',
                          pad_mode=self.pad_mode, align_corners=self.align_corners)
         return tv_tensors.wrap(plain[:,0].to(x.dtype), like=x)
@@ -217,24 +221,24 @@ class Augment(RandTransform):
 # %% ../../nbs/vision/12_augment.ipynb #e4c7d4a2
 def aug_transforms(
     mult:float=1., # Multiplies `max_rotate`, `max_lighting` and `max_warp`
-    do_flip:bool=True, # Mirror images?
-    flip_vert:bool=False, # Upside down too, and turned by right angles?
+    do_flip:bool=True, # Mirror half of the images?
+    flip_vert:bool=False, # Flip upside down and turn by right angles too?
     max_rotate:float=10., # Degrees, to either side
-    min_zoom:float=1., # Least magnification
-    max_zoom:float=1.1, # Greatest magnification
-    max_lighting:float=0.2, # Change of brightness and of contrast, 0 to 1
-    max_warp:float=0.2, # How much a side may grow or shrink, as a fraction of its length
-    p_affine:float=0.75, # Probability of each of rotating, zooming and warping
+    min_zoom:float=1., # Smallest magnification
+    max_zoom:float=1.1, # Largest magnification
+    max_lighting:float=0.2, # Change of brightness and of contrast, from 0 to below 1
+    max_warp:float=0.2, # How much an edge may grow or shrink, as a fraction of its length
+    p_affine:float=0.75, # Probability of each of rotation, zoom and warp
     p_lighting:float=0.75, # Probability of each change of light
-    xtra_tfms:Sequence|None=None, # More batch transforms, put behind
+    xtra_tfms:Sequence|None=None, # More batch transforms, which run afterwards
     size:int|Sequence|None=None, # Pixels of a square or (height, width) of the result; `None` keeps it
     mode:str='bilinear', # 'bilinear', 'nearest' or 'bicubic'
-    pad_mode:str='reflection', # What lies beyond the picture: 'zeros', 'border' or 'reflection'
-    align_corners:bool=True, # Are -1 and 1 the centres of the outermost pixels (or their outer edges)?
-    batch:bool=False, # The same for all pictures of a batch?
-    min_scale:float=1., # Least part of the area that a random crop keeps
+    pad_mode:str='reflection', # What is beyond the edges: 'zeros', 'border' or 'reflection'
+    align_corners:bool=True, # Are -1 and 1 the centers of the outermost pixels (otherwise their outer edges)?
+    batch:bool=False, # Use the same changes for all images of a batch?
+    min_scale:float=1., # Smallest part of the area that a random crop keeps; 1: no crop
 ) -> list: # For `batch_tfms`
-    "Augmentation for photographs: one `Augment`, and `xtra_tfms`"
+    "Return augmentation for photographs: one `Augment`, followed by `xtra_tfms`"
     light = max_lighting*mult
     both = Augment(p_flip=0.5 if do_flip else 0., flip_vert=flip_vert, max_rotate=max_rotate*mult,
                    min_zoom=min_zoom, max_zoom=max_zoom, max_warp=max_warp*mult, p_affine=p_affine,

@@ -1,10 +1,11 @@
 """Models of timm and torchvision without their classifier
 
-A body is a model without its last layer, the classifier for the classes it was trained on. It is a model of
+A body is a model without its last layer, the classifier for the classes that it was trained on. It is a model of
 [timm](https://huggingface.co/docs/timm) or of [torchvision](https://docs.pytorch.org/vision/stable/models.html), used
 through the interface that these libraries document, never cut open. This module builds bodies with random weights
-(timm can load its own) and knows what each expects and returns. Loading weights is the job of `mylib.vision.weights`,
-adding a head that of `mylib.vision.model`. Shapes are (b, c, h, w): batch, channels, height, width.
+(timm can load its own) and knows what each of them expects and returns. Loading weights is the job of
+`mylib.vision.weights`, adding a head that of `mylib.vision.model`. Shapes are (b, c, h, w): batch, channels, height,
+width.
 
 Docs: https://mylib-team.github.io/mylib/vision/body.html.md"""
 
@@ -27,85 +28,121 @@ from .arch import arch_name
 # %% ../../nbs/vision/22_body.ipynb #7d988912
 class ByStats(nn.Module):
     "Subtract the `mean` of each channel and divide by its `std`; neither is in the state"
-    def __init__(self, mean:Sequence[float], std:Sequence[float]):
+    def __init__(self,
+        mean:Sequence[float], # One number per channel, for images from 0 to 1
+        std:Sequence[float], # One number per channel, above 0
+    ):
         super().__init__()
-        for name,o in (('mean', mean), ('std', std)): self.register_buffer(name, torch.tensor(o).view(1, -1, 1, 1), persistent=False)
+        for name,o in (('mean', mean), ('std', std)):
+            self.register_buffer(name, torch.tensor(o).view(1, -1, 1, 1), persistent=False)
     def forward(self, x): return (x-self.mean)/self.std
-    def extra_repr(self): return ', '.join(f"{k}={[round(o, 3) for o in v.flatten().tolist()]}" for k,v in self.named_buffers())
+    def extra_repr(self):
+        "Return the statistics as text, for `print(model)`"
+        return ', '.join(f"{k}={[round(o, 3) for o in v.flatten().tolist()]}" for k,v in self.named_buffers())
 
 # %% ../../nbs/vision/22_body.ipynb #e00f28d8
 class TimmBody(nn.Module):
-    "The timm model `model` without its classifier: feature maps, or with `maps=False` what timm pools from them"
-    def __init__(self, model:nn.Module, maps:bool=True): super().__init__(); self.model,self.maps,self.normalize = model,maps,None
+    "Compute features with a timm model: feature maps, or with `maps=False` the rows that timm pools from them"
+    def __init__(self,
+        model:nn.Module, # A model of timm, made with `num_classes=0`
+        maps:bool=True, # Return feature maps (b, c, h, w)? Otherwise rows (b, c)
+    ):
+        super().__init__()
+        self.model,self.maps,self.normalize = model,maps,None
     def forward(self, x):
         x = self.model.forward_features(x if self.normalize is None else self.normalize(x))
         return x if self.maps else self.model.forward_head(x, pre_logits=True)
 
+# %% ../../nbs/vision/22_body.ipynb #fa868405
 class TorchvisionBody(nn.Module):
-    "The torchvision model `model` without its classifier: what comes out of its parts `steps`, or with none its own pooling"
-    def __init__(self, model:nn.Module, steps:Sequence[str|Callable]=()): super().__init__(); self.model,self.steps,self.normalize = model,tuple(steps),None
+    "Compute features with a torchvision model: the output of its submodules `steps`, or without them its pooled rows"
+    def __init__(self,
+        model:nn.Module, # A model of torchvision whose classifier is `nn.Identity()`
+        steps:Sequence[str|Callable]=(), # Names of submodules, or functions, that compute the feature maps in order
+    ):
+        super().__init__()
+        self.model,self.steps,self.normalize = model,tuple(steps),None
     def forward(self, x):
         if self.normalize is not None: x = self.normalize(x)
         if not self.steps: return self.model(x)
         for step in self.steps: x = step(x) if callable(step) else self.model.get_submodule(step)(x)
         return x
 
+# %% ../../nbs/vision/22_body.ipynb #83b72601
+def _to_meta(module):
+    "Return the parameters and buffers of `module` without values"
+    return {k: v.detach().to('meta') for named in (module.named_parameters, module.named_buffers) for k,v in named()}
+
 # %% ../../nbs/vision/22_body.ipynb #78c53b15
 def output_shape(
-    body:nn.Module, # Takes pictures
-    size:Sequence[int], # (channels, height, width) of a picture
-) -> tuple: # Without the batch; empty when several tensors come out
-    "The shape of what `body` makes of a picture"
+    body:nn.Module, # Takes images
+    size:Sequence[int], # (channels, height, width) of an image
+) -> tuple: # Without the batch axis; empty if the body returns several tensors
+    "Return the shape of the features that `body` computes from one image"
     was_training = body.training
     body.eval()
     try: out = torch.func.functional_call(body, _to_meta(body), torch.empty(1, *size, device='meta'))
-    except Exception: # a model that holds tensors which are neither parameters nor buffers
+    except Exception: # a model with tensors that are neither parameters nor buffers
         with torch.no_grad(): out = body(torch.zeros(1, *size, device=next(body.parameters()).device))
     finally: body.train(was_training)
     return tuple(out.shape[1:]) if isinstance(out, Tensor) else ()
 
-# %% ../../nbs/vision/22_body.ipynb #83b72601
-def _to_meta(module):
-    "Parameters and buffers without numbers"
-    return {k: v.detach().to('meta') for named in (module.named_parameters, module.named_buffers) for k,v in named()}
-
 # %% ../../nbs/vision/22_body.ipynb #f4439754
-_resnet = 'conv1', 'bn1', 'relu', 'maxpool', 'layer1', 'layer2', 'layer3', 'layer4'
-_families = { # Beginning of the name: (classifier, what makes the feature maps)
-    'resnet': ('fc', _resnet), 'resnext': ('fc', _resnet), 'wide_resnet': ('fc', _resnet), 'regnet': ('fc', ('stem', 'trunk_output')),
-    'shufflenet': ('fc', ('conv1', 'maxpool', 'stage2', 'stage3', 'stage4', 'conv5')), 'mnasnet': ('classifier', ('layers',)),
-    'googlenet': ('fc', ()), 'inception': ('fc', ()), 'vit': ('heads', ()), 'swin': ('head', ('features', 'norm', 'permute')),
-    'maxvit': ('classifier', ()), 'densenet': ('classifier', ('features', F.relu)),
-    **{o: ('classifier', ('features',)) for o in ('alexnet', 'vgg', 'mobilenet', 'efficientnet', 'squeezenet', 'convnext')}}
-_free_args = 'img_size', 'drop_rate', 'drop_path_rate'
-_other_classifiers = 'AuxLogits', 'aux1', 'aux2' # that only training of the original uses
+_resnet_steps = 'conv1', 'bn1', 'relu', 'maxpool', 'layer1', 'layer2', 'layer3', 'layer4'
+_shufflenet_steps = 'conv1', 'maxpool', 'stage2', 'stage3', 'stage4', 'conv5'
+_families = { # Start of the name: (classifier, what computes the feature maps; empty: only rows)
+    'resnet': ('fc', _resnet_steps),
+    'resnext': ('fc', _resnet_steps),
+    'wide_resnet': ('fc', _resnet_steps),
+    'regnet': ('fc', ('stem', 'trunk_output')),
+    'shufflenet': ('fc', _shufflenet_steps),
+    'mnasnet': ('classifier', ('layers',)),
+    'googlenet': ('fc', ()),
+    'inception': ('fc', ()),
+    'vit': ('heads', ()),
+    'swin': ('head', ('features', 'norm', 'permute')),
+    'maxvit': ('classifier', ()),
+    'densenet': ('classifier', ('features', F.relu)),
+    **{o: ('classifier', ('features',))
+       for o in ('alexnet', 'vgg', 'mobilenet', 'efficientnet', 'squeezenet', 'convnext')}}
+_allowed_args = 'img_size', 'drop_rate', 'drop_path_rate'
+_other_classifiers = 'AuxLogits', 'aux1', 'aux2' # used only to train the original model
 
 def _find_family(name): return next(v for k,v in _families.items() if name.startswith(k))
 def _is_inception(name): return name.startswith(('googlenet', 'inception'))
 
 def _check_arch_args(args):
+    "Return a copy of `args`, all of which are allowed"
     for k,v in (args or {}).items():
-        if k not in _free_args: raise UsageError(f"`arch_args` has `{k}`, but only {list(_free_args)} may be set.{near(k, _free_args)}")
-        if not isinstance(v, (int, float, list, tuple)): raise UsageError(f"`arch_args` has {k}={v!r}. Pass a number or a pair of numbers.")
+        if k not in _allowed_args:
+            raise UsageError(f"`arch_args` has `{k}`, but only {list(_allowed_args)} may be set."
+                             f"{near(k, _allowed_args)}")
+        if not isinstance(v, (int, float, list, tuple)):
+            raise UsageError(f"`arch_args` has {k}={v!r}. Pass a number or a pair of numbers.")
     return dict(args or {})
 
 # %% ../../nbs/vision/22_body.ipynb #11ef0979
 def _make_timm_body(name, n_in, pool, args, pretrained):
+    "Return the body and its number of features"
     import timm
     try: model = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=n_in, **args)
-    except TypeError as e: raise UsageError(f"`{name}` does not take these arguments: {args} ({e}). Leave them out.") from e
+    except TypeError as e: raise UsageError(f"`{name}` does not take the arguments {args} ({e}). Omit them.") from e
     side = args.get('img_size', model.pretrained_cfg['input_size'][1:])
     shape = (n_in, *([side]*2 if isinstance(side, int) else side))
     maps = output_shape(TimmBody(model), shape)
     body = TimmBody(model, maps=pool and len(maps)==3 and maps[0]==model.num_features)
     try: return body, (maps if body.maps else output_shape(body, shape))[0]
     except (NotImplementedError, IndexError) as e:
-        raise UsageError(f"timm's `{name}` gives no features to classify with. Choose another model, such as 'convnext_tiny'.") from e
+        raise UsageError(f"timm's `{name}` has no features to classify with. "
+                         "Choose another model, such as 'convnext_tiny'.") from e
 
 def _make_torchvision_body(name, n_in, pool, args):
-    if args: raise UsageError(f"`arch_args` {args} are for models of timm; `{name}` is one of torchvision. Leave them out.")
+    "Return the body and its number of features"
+    if args:
+        raise UsageError(f"`arch_args` {args} are for models of timm; `{name}` is one of torchvision. Omit them.")
     classifier,steps = _find_family(name)
-    model = models.get_model(name, weights=None, **(dict(aux_logits=False, init_weights=False) if _is_inception(name) else {}))
+    options = dict(aux_logits=False, init_weights=False) if _is_inception(name) else {}
+    model = models.get_model(name, weights=None, **options)
     setattr(model, classifier, nn.Identity())
     if n_in!=3: _replace_first_conv(model, n_in)
     body = TorchvisionBody(model, steps if pool else ())
@@ -116,7 +153,8 @@ def _make_torchvision_body(name, n_in, pool, args):
 def _replace_first_conv(model, n_in):
     "Make the first convolution of `model` take `n_in` channels"
     name,conv = next((n,m) for n,m in model.named_modules() if isinstance(m, nn.Conv2d))
-    new = nn.Conv2d(n_in, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation, bias=conv.bias is not None)
+    new = nn.Conv2d(n_in, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,
+                    bias=conv.bias is not None)
     parent,_,last = name.rpartition('.')
     setattr(model.get_submodule(parent), last, new)
 
@@ -124,12 +162,12 @@ def _replace_first_conv(model, n_in):
 def create_body(
     arch:str|Callable, # A name of timm or a function of torchvision
     *,
-    n_in:int=3, # Channels of the pictures
-    pool:bool=True, # Give feature maps where there are some? Otherwise rows, pooled in the model's own way
+    n_in:int=3, # Number of channels of the images
+    pool:bool=True, # Return feature maps if the model has them? Otherwise rows, pooled in the model's own way
     arch_args:dict|None=None, # 'img_size', 'drop_rate' or 'drop_path_rate' of a timm model
-    pretrained:bool=False, # Fetch the weights of a timm model?
-) -> tuple: # The body, how many channels or features come out of it, and whether it gives feature maps
-    "A model without its classifier"
+    pretrained:bool=False, # Load the weights of a timm model from the hub?
+) -> tuple: # The body, its number of channels or features, and whether it returns feature maps
+    "Build a model without its classifier"
     library,_,name = arch_name(arch).partition('.')
     args = _check_arch_args(arch_args)
     if library=='timm': body,n = _make_timm_body(name, n_in, pool, args, pretrained)
@@ -137,20 +175,22 @@ def create_body(
     body.arch_name,body.n_in = f'{library}.{name}',n_in
     return body, n, body.maps
 
-# %% ../../nbs/vision/22_body.ipynb #71685d82
+# %% ../../nbs/vision/22_body.ipynb #aa86682e
 def _find_model_name(body): return body.arch_name.partition('.')[2]
 
-def classifier_names(body):
-    "The names of the classifiers in the weights of the model of `body`"
+def classifier_names(
+    body:TimmBody|TorchvisionBody, # From `create_body`
+) -> list[str]: # Submodules of the whole model
+    "Return the names that the classifiers have in a weights file of the whole model"
     if isinstance(body, TorchvisionBody): return [_find_family(_find_model_name(body))[0], *_other_classifiers]
     names = body.model.pretrained_cfg.get('classifier') or ()
     return [names] if isinstance(names, str) else list(names)
 
 # %% ../../nbs/vision/22_body.ipynb #7ebc837e
 def model_stats(
-    model:nn.Sequential, # From `create_vision_model`
-) -> tuple|None: # Means and stds, a number a channel, for `Normalize`; `None` where nobody knows
-    "Mean and std that the pictures had which the body was trained on"
+    model:nn.Sequential, # A body from `create_body`, then anything
+) -> tuple|None: # Means and stds, one number per channel, for `Normalize`; `None` for other bodies
+    "Return the mean and std of the images that the body was trained on"
     body = model[0]
     if isinstance(body, TimmBody): mean,std = (list(body.model.pretrained_cfg[o]) for o in ('mean', 'std'))
     elif not isinstance(body, TorchvisionBody): return None

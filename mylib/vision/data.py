@@ -1,8 +1,9 @@
-"""Loaders for the usual ways in which labelled pictures are kept
+"""Loaders for the common ways in which labeled images are stored
 
-A DataBlock can describe any data. Most sets of labelled pictures are kept in one of a few ways, though: a folder a
-class, the label in the file name, a table of names and labels. For each of these there is a call here, which makes
-the DataBlock and its loaders in one go.
+A `DataBlock` can describe any data. Most datasets of labeled images are stored in one of a few ways, though: one
+folder per class, the label in the file name, or a table of names and labels. For each of these there is a function
+here that makes the DataBlock and its loaders in one call. This module defines no new kind of data;
+`mylib.data.datablock` does the work.
 
 Docs: https://mylib-team.github.io/mylib/vision/data.html.md"""
 
@@ -29,155 +30,166 @@ from .block import ImageBlock
 from .image import PILImage
 
 # %% ../../nbs/vision/31_data.ipynb #da28b6ac
-def _block(img_cls, y_block, **kwargs): return DataBlock(blocks=(ImageBlock(img_cls), y_block), **kwargs)
+def _make_block(img_cls, y_block, **kwargs): return DataBlock(blocks=(ImageBlock(img_cls), y_block), **kwargs)
+
+def _check_folders(path, train, valid):
+    "Return the names of the folders for training and validation, which must exist"
+    found = sorted(o.name for o in Path(path).iterdir() if o.is_dir()) if Path(path).is_dir() else None
+    if found is None:
+        raise UsageError(f"There is no folder {path}. Check the path; the current folder is {Path.cwd()}.")
+    for name in (train, valid):
+        if name not in found:
+            raise UsageError(f"{path} has no folder {name!r}; it has {found[:10]}. "
+                             "If these are the classes, pass valid_pct=0.2.")
+    return [train, valid]
 
 # %% ../../nbs/vision/31_data.ipynb #8fd24e90
 class ImageDataLoaders(DataLoaders):
-    "Loaders of pictures with targets"
+    "Loaders of images with targets"
     @classmethod
     @concise
     @delegates(DataLoaders.from_dsets)
     def from_folder(cls,
-        path:str|Path, # A folder with `train` and `valid`, or with a folder a class if `valid_pct` is given
+        path:str|Path, # A folder with `train` and `valid`, or with one folder per class if `valid_pct` is given
         train:str='train', # Name of the training folder
         valid:str='valid', # Name of the validation folder
-        valid_pct:float|None=None, # Hold out this fraction at random, instead of a validation folder
+        valid_pct:float|None=None, # Fraction to hold out at random, instead of a validation folder
         seed:int|None=None, # Fixes split, order and random transforms
         vocab:Sequence|None=None, # The categories; `None`: those of the training folder
-        item_tfms:Sequence[Callable]|Callable|None=None, # On each sample
-        batch_tfms:Sequence[Callable]|Callable|None=None, # On each batch
-        img_cls:type=PILImage, # What pictures are opened as
+        item_tfms:Sequence[Callable]|Callable|None=None, # Applied to each sample
+        batch_tfms:Sequence[Callable]|Callable|None=None, # Applied to each batch
+        img_cls:type=PILImage, # Class that images are opened as
         **kwargs, # To `DataLoaders.from_dsets`
     ) -> DataLoaders:
-        "Pictures in a folder a class, told apart by the folders above or at random"
-        splitter = GrandparentSplitter(train, valid) if valid_pct is None else RandomSplitter(valid_pct, seed)
-        get_items = get_image_files if valid_pct is not None else lambda p: get_image_files(p, folders=_there(p, train, valid))
-        block = _block(img_cls, CategoryBlock(vocab), get_items=get_items, splitter=splitter, get_y=parent_label, item_tfms=item_tfms, batch_tfms=batch_tfms)
+        "Make loaders of images in one folder per class, split by the folders above them or at random"
+        if valid_pct is None:
+            splitter = GrandparentSplitter(train, valid)
+            get_items = lambda p: get_image_files(p, folders=_check_folders(p, train, valid))
+        else: splitter,get_items = RandomSplitter(valid_pct, seed),get_image_files
+        block = _make_block(img_cls, CategoryBlock(vocab), get_items=get_items, splitter=splitter, get_y=parent_label,
+                            item_tfms=item_tfms, batch_tfms=batch_tfms)
         return block.dataloaders(path, path=path, seed=seed, **kwargs)
 
     @classmethod
     @concise
     @delegates(DataLoaders.from_dsets)
     def from_path_func(cls,
-        path:str|Path, # Where the learner puts its files
-        fnames:Sequence, # Paths of the pictures
+        path:str|Path, # Where the learner saves its files
+        fnames:Sequence, # Paths of the images
         label_func:Callable, # From a path to its label
-        valid_pct:float=0.2, # Fraction to hold out
+        valid_pct:float=0.2, # Fraction to hold out at random
         seed:int|None=None, # Fixes split, order and random transforms
-        item_tfms:Sequence[Callable]|Callable|None=None, # On each sample
-        batch_tfms:Sequence[Callable]|Callable|None=None, # On each batch
-        img_cls:type=PILImage, # What pictures are opened as
+        item_tfms:Sequence[Callable]|Callable|None=None, # Applied to each sample
+        batch_tfms:Sequence[Callable]|Callable|None=None, # Applied to each batch
+        img_cls:type=PILImage, # Class that images are opened as
         **kwargs, # To `DataLoaders.from_dsets`
     ) -> DataLoaders:
-        "Pictures labelled by a function of their path"
-        block = _block(img_cls, CategoryBlock, splitter=RandomSplitter(valid_pct, seed), get_y=label_func, item_tfms=item_tfms, batch_tfms=batch_tfms)
+        "Make loaders of images labeled by a function of their path"
+        block = _make_block(img_cls, CategoryBlock, splitter=RandomSplitter(valid_pct, seed), get_y=label_func,
+                            item_tfms=item_tfms, batch_tfms=batch_tfms)
         return block.dataloaders(fnames, path=path, seed=seed, **kwargs)
 
     @classmethod
     @concise
     @delegates(from_path_func)
     def from_name_func(cls,
-        path:str|Path, # Where the learner puts its files
-        fnames:Sequence, # Paths of the pictures
+        path:str|Path, # Where the learner saves its files
+        fnames:Sequence, # Paths of the images
         label_func:Callable, # From a file name to its label
         **kwargs, # To `from_path_func`
     ) -> DataLoaders:
-        "Pictures labelled by a function of their file name"
+        "Make loaders of images labeled by a function of their file name"
         return cls.from_path_func(path, [Path(o) for o in fnames], using_attr(label_func, 'name'), **kwargs)
 
     @classmethod
     @concise
     @delegates(from_path_func)
     def from_path_re(cls,
-        path:str|Path, # Where the learner puts its files
-        fnames:Sequence, # Paths of the pictures
-        pat:str, # Regular expression on the path, with one group
+        path:str|Path, # Where the learner saves its files
+        fnames:Sequence, # Paths of the images
+        pat:str, # Regular expression for the path, with one group: the label
         **kwargs, # To `from_path_func`
     ) -> DataLoaders:
-        "Pictures labelled by a regular expression on their path"
+        "Make loaders of images labeled by a regular expression on their path"
         return cls.from_path_func(path, fnames, RegexLabeller(pat), **kwargs)
 
     @classmethod
     @concise
     @delegates(from_path_func)
     def from_name_re(cls,
-        path:str|Path, # Where the learner puts its files
-        fnames:Sequence, # Paths of the pictures
-        pat:str, # Regular expression on the file name, with one group
+        path:str|Path, # Where the learner saves its files
+        fnames:Sequence, # Paths of the images
+        pat:str, # Regular expression for the file name, with one group: the label
         **kwargs, # To `from_path_func`
     ) -> DataLoaders:
-        "Pictures labelled by a regular expression on their file name"
+        "Make loaders of images labeled by a regular expression on their file name"
         return cls.from_name_func(path, fnames, RegexLabeller(pat), **kwargs)
 
     @classmethod
     @concise
     @delegates(DataLoaders.from_dsets)
     def from_df(cls,
-        df:pd.DataFrame, # A row a picture
-        path:str|Path='.', # Folder of the pictures
-        valid_pct:float=0.2, # Fraction to hold out, if there is no `valid_col`
+        df:pd.DataFrame, # One row per image
+        path:str|Path='.', # Folder of the images
+        valid_pct:float=0.2, # Fraction to hold out at random, if there is no `valid_col`
         seed:int|None=None, # Fixes split, order and random transforms
         fn_col:str|int=0, # Column of the file names
-        folder:str|None=None, # Folder of the pictures below `path`
-        suff:str='', # Put after each name, such as '.jpg'
+        folder:str|None=None, # Folder of the images below `path`; `None`: `path` itself
+        suff:str='', # Appended to each name, such as '.jpg'
         label_col:str|int|Sequence=1, # Column of the labels, or several
-        label_delim:str|None=None, # What separates several labels in one column
-        y_block:TransformBlock|type|None=None, # The target's Block; `None`: told by the column
-        valid_col:str|int|None=None, # Column that is true for what is held out
-        item_tfms:Sequence[Callable]|Callable|None=None, # On each sample
-        batch_tfms:Sequence[Callable]|Callable|None=None, # On each batch
-        img_cls:type=PILImage, # What pictures are opened as
+        label_delim:str|None=None, # Separator of several labels in one column; `None`: one label
+        y_block:TransformBlock|type|None=None, # The target's Block; `None`: chosen by the column
+        valid_col:str|int|None=None, # Column that is true for validation images; `None`: split at random
+        item_tfms:Sequence[Callable]|Callable|None=None, # Applied to each sample
+        batch_tfms:Sequence[Callable]|Callable|None=None, # Applied to each batch
+        img_cls:type=PILImage, # Class that images are opened as
         **kwargs, # To `DataLoaders.from_dsets`
     ) -> DataLoaders:
-        "Pictures and labels of a data frame"
+        "Make loaders of images and labels listed in a data frame"
         where = Path(path) if folder is None else Path(path)/folder
         splitter = RandomSplitter(valid_pct, seed) if valid_col is None else ColSplitter(valid_col)
-        block = _block(img_cls, _target_block(df, label_col, label_delim, y_block), splitter=splitter, get_x=ColReader(fn_col, pref=where, suff=suff),
-                       get_y=ColReader(label_col, label_delim=label_delim), item_tfms=item_tfms, batch_tfms=batch_tfms)
+        target = _choose_target_block(df, label_col, label_delim, y_block)
+        block = _make_block(img_cls, target, splitter=splitter, get_x=ColReader(fn_col, pref=where, suff=suff),
+                            get_y=ColReader(label_col, label_delim=label_delim), item_tfms=item_tfms, batch_tfms=batch_tfms)
         return block.dataloaders(df, path=path, seed=seed, **kwargs)
 
     @classmethod
     @concise
     @delegates(from_df)
     def from_csv(cls,
-        path:str|Path, # Folder of the table and the pictures
-        csv_fname:str='labels.csv', # The table
+        path:str|Path, # Folder of the table and the images
+        csv_fname:str='labels.csv', # File name of the table
         header:int|str|None='infer', # Row of the column names; `None`: there is none
-        delimiter:str|None=None, # What separates columns; `None`: a comma
-        quoting:int=0, # As in Python's `csv`
+        delimiter:str|None=None, # Separator of the columns; `None`: a comma
+        quoting:int=0, # One of the constants of Python's `csv`
         **kwargs, # To `from_df`
     ) -> DataLoaders:
-        "Pictures and labels of a CSV file"
-        return cls.from_df(pd.read_csv(Path(path)/csv_fname, header=header, sep=delimiter or ",", quoting=quoting), path=path, **kwargs)
+        "Make loaders of images and labels listed in a CSV file"
+        df = pd.read_csv(Path(path)/csv_fname, header=header, sep=delimiter or ",", quoting=quoting)
+        return cls.from_df(df, path=path, **kwargs)
 
     @classmethod
     @concise
     @delegates(from_df)
     def from_lists(cls,
-        path:str|Path, # Folder of the pictures, if the names are not whole paths
-        fnames:Sequence, # Names or paths of the pictures
-        labels:Sequence, # A label each
+        path:str|Path, # Folder of the images, if the names are not whole paths
+        fnames:Sequence, # Names or paths of the images
+        labels:Sequence, # One label per image
         **kwargs, # To `from_df`
     ) -> DataLoaders:
-        "Pictures and labels of two lists"
-        if len(fnames)!=len(labels): raise UsageError(f"There are {len(fnames)} names and {len(labels)} labels. Each picture needs one.")
-        return cls.from_df(pd.DataFrame(dict(name=[str(o) for o in fnames], label=list(labels))), path=path, fn_col='name', label_col='label', **kwargs)
-
-# %% ../../nbs/vision/31_data.ipynb #3cc19b9a
-def _there(path, train, valid):
-    "The folders for training and validation, which must be there"
-    found = sorted(o.name for o in Path(path).iterdir() if o.is_dir()) if Path(path).is_dir() else None
-    if found is None: raise UsageError(f"There is no folder {path}. Check the path; the current folder is {Path.cwd()}.")
-    for name in (train, valid):
-        if name not in found: raise UsageError(f"{path} has no folder {name!r}; it has {found[:10]}. If these are the classes, pass valid_pct=0.2.")
-    return [train, valid]
+        "Make loaders of a list of images and a list of labels"
+        if len(fnames)!=len(labels):
+            raise UsageError(f"There are {len(fnames)} names and {len(labels)} labels. Each image needs one label.")
+        df = pd.DataFrame(dict(name=[str(o) for o in fnames], label=list(labels)))
+        return cls.from_df(df, path=path, fn_col='name', label_col='label', **kwargs)
 
 # %% ../../nbs/vision/31_data.ipynb #3f322340
-def _target_block(df, label_col, label_delim, y_block):
-    "The Block for the labels of a table: several columns are several labels or numbers, text is a category"
+def _choose_target_block(df, label_col, label_delim, y_block):
+    "Return the Block for the label columns of a table"
     if y_block is not None: return y_block
     if label_delim is not None: return MultiCategoryBlock
     cols = label_col if isinstance(label_col, (list, tuple)) else [label_col]
     picked = df.iloc[:,list(cols)] if isinstance(cols[0], int) else df[list(cols)]
-    if len(cols)>1: return RegressionBlock if all(pd.api.types.is_float_dtype(t) for t in picked.dtypes) else MultiCategoryBlock(encoded=True, vocab=list(picked.columns))
-    return RegressionBlock if pd.api.types.is_float_dtype(picked.dtypes.iloc[0]) else CategoryBlock
+    are_floats = [pd.api.types.is_float_dtype(t) for t in picked.dtypes]
+    if len(cols)==1: return RegressionBlock if are_floats[0] else CategoryBlock
+    return RegressionBlock if all(are_floats) else MultiCategoryBlock(encoded=True, vocab=list(picked.columns))

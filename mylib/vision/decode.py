@@ -31,6 +31,7 @@ def unreadable(
     return UsageError(f"{name} is not a readable image: {why}. Replace or delete it; "
                       "`verify_images(get_image_files(path))` finds all such files in a folder.")
 
+# %% ../../nbs/vision/01_decode.ipynb #7062282e
 @contextmanager
 def open_checked(
     source:str|Path|BinaryIO, # A path, or a file opened in binary mode

@@ -1,4 +1,9 @@
-"""Split a model's parameters into groups for discriminative learning rates
+"""Split the parameters of a model into groups for discriminative learning rates
+
+The first layers of a model detect edges and need little change for other images. The last layers need more, and the
+new head most. So the parameters are split into three groups: early body, late body, head. A fit can then give each
+group its own learning rate, rising from the first to the last. This module only splits; it knows nothing of
+optimizers. `mylib.vision.learner` passes `default_split` to the `Learner`, which makes the parameter groups.
 
 Docs: https://mylib-team.github.io/mylib/vision/groups.html.md"""
 
@@ -14,7 +19,7 @@ from .body import TimmBody
 
 # %% ../../nbs/vision/25_groups.ipynb #51fb6687
 def _list_pieces(module):
-    "The parameters of `module` in pieces, its largest children taken apart"
+    "Return the parameters of `module` in pieces, with its largest children taken apart"
     n,direct = len(list(module.parameters())), list(module.parameters(recurse=False))
     pieces = [direct] if direct else []
     for child in module.children():
@@ -24,7 +29,7 @@ def _list_pieces(module):
     return pieces
 
 def _list_timm_pieces(model):
-    "timm's groups of layers, where a model has them"
+    "Return the parameters in timm's groups of layers, if the model has them"
     from timm.models import group_parameters
     try: matcher = model.group_matcher(coarse=True)
     except (AttributeError, AssertionError, NotImplementedError): return _list_pieces(model)
@@ -32,7 +37,7 @@ def _list_timm_pieces(model):
     return [groups[k] for k in sorted(groups)]
 
 def _join_halves(pieces):
-    "The pieces joined to two lists that are as even in length as can be"
+    "Join the pieces to two lists whose lengths are as equal as possible"
     total,best = sum(len(o) for o in pieces), []
     for i in range(1, len(pieces)): best.append((abs(2*sum(len(o) for o in pieces[:i])-total), i))
     cut = min(best)[1] if best else 0
@@ -41,8 +46,8 @@ def _join_halves(pieces):
 # %% ../../nbs/vision/25_groups.ipynb #ff667762
 def default_split(
     model:nn.Sequential, # Body and head
-) -> list: # Lists of parameters: the early body, the late body, the head
-    "Three groups of parameters, from the input to the output"
+) -> list: # Lists of parameters: early body, late body, head
+    "Split the parameters into three groups, from the input to the output"
     body = model[0]
     pieces = _list_timm_pieces(body.model) if isinstance(body, TimmBody) else _list_pieces(body)
     return [o for o in (*_join_halves(pieces), list(model[1:].parameters())) if o]

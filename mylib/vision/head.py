@@ -1,8 +1,8 @@
-"""Pooling and linear layers that turn a body's features into predictions
+"""Pooling and linear layers that turn the features of a body into predictions
 
-A head is the new part of a model: it takes what a body (`mylib.vision.body`) makes of an image and predicts as many
-numbers as the target needs. It knows nothing of architectures or images; `mylib.vision.model` joins it to a body.
-Shapes are (b, c, h, w): batch, channels, height, width.
+A head is the new part of a model: it takes the features that a body (`mylib.vision.body`) computes from an image, and
+predicts as many numbers as the target needs. It knows nothing of architectures or images; `mylib.vision.model` joins
+it to a body. Shapes are (b, c, h, w): batch, channels, height, width.
 
 Docs: https://mylib-team.github.io/mylib/vision/head.html.md"""
 
@@ -19,20 +19,28 @@ from torch import nn
 from ..core.core import UsageError
 from ..nn.layers import AdaptiveConcatPool2d, Flatten, LinBnDrop, SigmoidRange
 
+# %% ../../nbs/vision/20_head.ipynb #7cab2d42
+def _spread_dropout(ps, n):
+    "Return one dropout probability for each of `n` layers"
+    if isinstance(ps, (int, float)): return [ps/2]*(n-1) + [ps]
+    if len(ps)==n: return list(ps)
+    raise UsageError(f"`ps` has {len(ps)} numbers, but the head has {n} linear layers. "
+                     "Pass one per layer, or a single number.")
+
 # %% ../../nbs/vision/20_head.ipynb #8507b8be
 def create_head(
-    nf:int, # Channels of the feature maps, or features of a row
+    nf:int, # Number of channels of the feature maps, or of features per row
     n_out:int, # How many numbers to predict
-    lin_ftrs:Sequence[int]|None=None, # Sizes of the hidden layers; `None` is one of 512, an empty list none
-    ps:float|Sequence[float]=0.5, # Dropout before the last layer (half of it before the others), or one a layer
-    pool:bool=True, # Take feature maps (b, `nf`, h, w) and pool them? Otherwise rows (b, `nf`)
-    concat_pool:bool=True, # Pool by mean and maximum? Otherwise by the mean alone
+    lin_ftrs:Sequence[int]|None=None, # Sizes of the hidden layers; `None`: one of 512, an empty list: none
+    ps:float|Sequence[float]=0.5, # Dropout before the last layer (half of it before the others), or one per layer
+    pool:bool=True, # Pool feature maps (b, `nf`, h, w)? Otherwise the input is rows (b, `nf`)
+    concat_pool:bool=True, # Pool by maximum and mean? Otherwise by the mean alone
     first_bn:bool=True, # Batch normalization before the first layer?
-    bn_final:bool=False, # And after the last?
-    lin_first:bool=False, # Linear layer before normalization and dropout?
-    y_range:Sequence[float]|None=None, # Least and greatest prediction, for a sigmoid at the end
-) -> nn.Sequential: # To predictions (b, `n_out`)
-    "Pooling, then linear layers with batch normalization and dropout"
+    bn_final:bool=False, # Batch normalization after the last layer?
+    lin_first:bool=False, # Put each linear layer before its normalization and dropout?
+    y_range:Sequence[float]|None=None, # Lowest and highest prediction, for a sigmoid at the end; `None`: no sigmoid
+) -> nn.Sequential: # Its predictions are (b, `n_out`)
+    "Make a head: pooling, then linear layers with batch normalization and dropout"
     layers = [AdaptiveConcatPool2d() if concat_pool else nn.AdaptiveAvgPool2d(1), Flatten()] if pool else []
     sizes = [nf*2 if pool and concat_pool else nf, *([512] if lin_ftrs is None else lin_ftrs), n_out]
     ps = _spread_dropout(ps, len(sizes)-1)
@@ -40,14 +48,9 @@ def create_head(
     for i,(a,b) in enumerate(zip(sizes, sizes[1:])):
         last = i==len(sizes)-2
         if lin_first and last: layers.append(nn.Linear(a, b))
-        else: layers.append(LinBnDrop(a, b, bn=first_bn or i>0, p=ps[i], act=None if last else nn.ReLU(inplace=True), lin_first=lin_first))
+        else:
+            act = None if last else nn.ReLU(inplace=True)
+            layers.append(LinBnDrop(a, b, bn=first_bn or i>0, p=ps[i], act=act, lin_first=lin_first))
     if bn_final: layers.append(nn.BatchNorm1d(n_out, momentum=0.01))
     if y_range is not None: layers.append(SigmoidRange(*y_range))
     return nn.Sequential(*layers)
-
-# %% ../../nbs/vision/20_head.ipynb #7cab2d42
-def _spread_dropout(ps, n):
-    "One dropout for each of `n` layers"
-    if isinstance(ps, (int, float)): return [ps/2]*(n-1) + [ps]
-    if len(ps)==n: return list(ps)
-    raise UsageError(f"`ps` has {len(ps)} numbers, but the head has {n} linear layers. Pass one a layer, or a single number.")

@@ -1,8 +1,8 @@
-"""A pre-trained model of pictures, with a new head for your data
+"""A pre-trained model for images, with a new head for your data
 
-Training a model of pictures from nothing takes many pictures. A model that has learned to see from a million of them
-only needs to learn what your classes look like: its body is kept, its last layer is replaced by a new head, and
-`fine_tune` trains first the head, then everything.
+Training an image model from random weights takes many images. A model pre-trained on a million of them only needs to
+learn what your classes look like: its body is kept, its last layer is replaced by a new head, and `fine_tune` first
+trains the head, then everything.
 
 Docs: https://mylib-team.github.io/mylib/vision/learner.html.md"""
 
@@ -30,52 +30,58 @@ from .model import create_vision_model
 from .tensor import Normalize
 
 # %% ../../nbs/vision/32_learner.ipynb #0f116474
-def _picture_shape(dls):
-    "Channels, height and width of a picture as the model will get it"
+def _find_image_shape(dls):
+    "Return channels, height and width of an image as the model will get it"
     with isolated_rng(): x = dls.train.few(1)[0]
-    if getattr(x, 'ndim', None)!=4: raise UsageError(f"The first input is no picture: a batch of it has shape {tuple(getattr(x, 'shape', ()))}. Use an ImageBlock first.")
-    return tuple(x.shape[1:])
+    if getattr(x, 'ndim', None)==4: return tuple(x.shape[1:])
+    raise UsageError(f"The first input is not an image: a batch of it has shape {tuple(getattr(x, 'shape', ()))}. "
+                     "Use an ImageBlock first.")
 
 # %% ../../nbs/vision/32_learner.ipynb #58f342fe
 def _try_size(model, n_in, side):
-    "Send one picture through `model`, so that a size which it cannot take is said before training"
+    "Send one image through `model`; an error says which size it takes"
     with torch.no_grad(), eval_mode(model):
         try: model(torch.zeros(1, n_in, *side))
         except (RuntimeError, AssertionError, ValueError) as e:
             own = getattr(getattr(model[0], 'model', None), 'pretrained_cfg', {}).get('input_size')
-            fix = f"Use Resize({own[-1]}), or pass arch_args=dict(img_size={side if side[0]!=side[1] else side[0]})" if own else "Use another Resize"
-            raise UsageError(f"The model cannot take pictures of {side[0]} x {side[1]} pixels: {str(e).rstrip('.')}. {fix}.") from e
+            size = side if side[0]!=side[1] else side[0]
+            fix = f"Use Resize({own[-1]}), or pass arch_args=dict(img_size={size})" if own else "Use another Resize"
+            raise UsageError(f"The model cannot take images of {side[0]} x {side[1]} pixels: {str(e).rstrip('.')}. "
+                             f"{fix}.") from e
 
 # %% ../../nbs/vision/32_learner.ipynb #9903a715
 @concise
 @delegates(create_vision_model)
 def vision_learner(
-    dls:DataLoaders, # Of pictures and targets
+    dls:DataLoaders, # Loaders of images and targets
     arch:str|Callable, # A name of timm ('convnext_tiny'), or a function of torchvision (`resnet18`)
-    normalize:bool=True, # Let the body normalize pictures as it is used to, unless the loaders do?
-    n_out:int|None=None, # Outputs; `None`: as many as the target needs
-    pretrained:bool=True, # Start from weights of the hub, fetched the first time?
+    normalize:bool=True, # Let the body normalize images, unless the loaders do?
+    n_out:int|None=None, # Number of outputs; `None`: as many as the target needs
+    pretrained:bool=True, # Start from the weights of the hub, downloaded the first time? Otherwise from random ones
     weights:str|Path|None=None, # A local safetensors file of the whole model, instead of the hub's
     loss_func:Callable|None=None, # `None`: the one that the target's Block chooses
     opt_func:Callable=Adam, # Makes an optimizer of parameter groups
-    lr:float|slice=0.001, # Learning rate of fits that are not given one
+    lr:float|slice=0.001, # Learning rate of fits that do not set one
     splitter:Callable=default_split, # From the model to its layer groups
     cbs:Sequence[Callback]|Callback|None=None, # Callbacks of every fit
     metrics:Sequence|Callable|None=None, # `None`: those of the target's Block
-    path:str|Path|None=None, # Where files go; `None`: the path of `dls`
+    path:str|Path|None=None, # Folder for files; `None`: the path of `dls`
     model_dir:str|Path='models', # Folder for `save` and `load`, below `path`
     wd:float|None=None, # Weight decay; `None`: the optimizer's own
-    wd_bn_bias:bool=False, # Decay normalization layers and biases too?
-    train_bn:bool=True, # Do normalization layers learn even where the rest is frozen?
+    wd_bn_bias:bool=False, # Apply weight decay to normalization layers and biases too?
+    train_bn:bool=True, # Train normalization layers even where the rest is frozen?
     moms:tuple=(0.95, 0.85, 0.95), # Momentum at the start, the peak and the end of one cycle
-    n_in:int|None=None, # Channels of the pictures; `None`: as they are
+    n_in:int|None=None, # Number of channels of the images; `None`: as the loaders give them
     **kwargs, # To `create_vision_model`
 ) -> Learner:
-    "A learner for pictures, with a model from timm or torchvision"
+    "Create a learner for images, with a model from timm or torchvision"
     n_out = dls.c if n_out is None else n_out
-    if n_out is None: raise UsageError(f"The target's block, {dls.targets!r}, does not say how many outputs it needs. Pass n_out=.")
-    if isinstance(dls.c, int) and n_out<dls.c: raise UsageError(f"`n_out` is {n_out}, but the targets need {dls.c} outputs. Leave it out, or pass at least that.")
-    channels,*side = _picture_shape(dls)
+    if n_out is None:
+        raise UsageError(f"The target's block, {dls.targets!r}, does not say how many outputs it needs. "
+                         "Pass n_out=.")
+    if isinstance(dls.c, int) and n_out<dls.c:
+        raise UsageError(f"`n_out` is {n_out}, but the targets need {dls.c} outputs. Omit it, or pass at least that.")
+    channels,*side = _find_image_shape(dls)
     n_in = channels if n_in is None else n_in
     normalize = normalize and not any(isinstance(f, Normalize) for f in dls.train.batch_tfms)
     model = create_vision_model(arch, n_out, n_in, pretrained, weights, normalize=normalize, **kwargs)

@@ -23,7 +23,7 @@ _gray_weights = 0.299, 0.587, 0.114
 _rgb_to_yiq = (0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)
 
 def _make_hue_matrix(turn):
-    "(b, 3, 3) that turns colours by `turn` (b,) of a full circle"
+    "Return (b, 3, 3) matrices that rotate colors by `turn` (b,) of a full circle"
     c,s,yiq = torch.cos(2*math.pi*turn), torch.sin(2*math.pi*turn), turn.new_tensor(_rgb_to_yiq)
     return torch.linalg.inv(yiq) @ stack_matrix((1., 0., 0.), (0., c, -s), (0., s, c)) @ yiq
 
@@ -32,16 +32,16 @@ def relight(
     x:Tensor, # (b, c, height, width), float from 0 to 1
     brightness:Tensor, # (b,), from 0 to 1; 0.5 changes nothing
     contrast:Tensor, # (b,), above 0; 1 changes nothing
-    saturation:Tensor|None=None, # (b,), 0 is grey; 1 changes nothing
-    hue:Tensor|None=None, # (b,), fraction of the colour circle; 0 changes nothing
+    saturation:Tensor|None=None, # (b,), from 0 (gray) up; 1 changes nothing; for 3 channels only
+    hue:Tensor|None=None, # (b,), fraction of the color circle; 0 changes nothing; for 3 channels only
 ) -> Tensor: # Like `x`
-    "Change the light of each picture in logit space"
+    "Change the light of each image in logit space"
     shift,scale = (o.to(x.device, x.dtype, non_blocking=True)[:,None,None,None]
                    for o in (torch.logit(brightness), contrast))
     z = torch.logit(x, eps=1e-6).add_(shift).mul_(scale)
     if saturation is not None and x.shape[1]==3:
-        grey = sum(z[:,i:i+1]*part for i,part in enumerate(_gray_weights))
-        z.sub_(grey).mul_(saturation.to(x.device, x.dtype)[:,None,None,None]).add_(grey)
+        gray = sum(z[:,i:i+1]*part for i,part in enumerate(_gray_weights))
+        z.sub_(gray).mul_(saturation.to(x.device, x.dtype)[:,None,None,None]).add_(gray)
     z.sigmoid_()
     if hue is None or x.shape[1]!=3: return z
     return torch.einsum('bij,bjhw->bihw', _make_hue_matrix(hue).to(x.device, x.dtype), z).clamp_(0, 1)

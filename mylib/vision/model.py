@@ -1,10 +1,10 @@
-"""A body from timm or torchvision, a head of ours, and weights from the hub or a file
+"""A pre-trained body from timm or torchvision with a new head
 
-A model that has seen a million photographs already knows edges, textures, eyes and wheels. We keep all of it but its
-last layer, the classifier of things we do not ask for, and put a small head for our own classes on top:
-`nn.Sequential(body, head)`. The body is a model of [timm](https://huggingface.co/docs/timm) (any name that it knows)
-or of [torchvision](https://docs.pytorch.org/vision/stable/models.html) (its functions), used through the interface
-that these libraries promise, never cut open.
+A model trained on a million photographs already knows edges, textures, eyes and wheels. We keep everything but its
+last layer, the classifier for its own classes, and add a small head for ours: `nn.Sequential(body, head)`. The body
+comes from `mylib.vision.body`, its weights from `mylib.vision.weights`, the head from `mylib.vision.head`; this
+module joins them. It knows nothing of data or training; `mylib.vision.learner` brings a model and data together.
+Shapes are (b, c, h, w): batch, channels, height, width.
 
 Docs: https://mylib-team.github.io/mylib/vision/model.html.md"""
 
@@ -37,10 +37,10 @@ def build_vision_model(
     arch:str, # 'timm.name' or 'torchvision.name'
     n_out:int, # How many numbers to predict
     *,
-    n_in:int=3, # Channels of the pictures
+    n_in:int=3, # Number of channels of the images
     arch_args:dict|None=None, # 'img_size', 'drop_rate' or 'drop_path_rate' of a timm model
-    pool:bool=True, # As in `create_head`, like what follows
-    normalize:bool=False, # Does the body normalize the pictures as it is used to?
+    pool:bool=True, # Pool in the head? Otherwise in the model's own way
+    normalize:bool=False, # Let the body normalize images with the statistics of its training?
     **head, # To `create_head`
 ) -> nn.Sequential: # Body and head, with random weights
     "Build a model from a description"
@@ -49,43 +49,47 @@ def build_vision_model(
     if normalize: body.normalize = ByStats(*model_stats(model))
     return model
 
+# %% ../../nbs/vision/24_model.ipynb #4a329991
+def _check_n_features(n_features):
+    if isinstance(n_features, int): return n_features
+    raise UsageError("`body` needs `n_features`: the number of channels or features that come out of it. "
+                     "Pass e.g. n_features=512.")
+
 # %% ../../nbs/vision/24_model.ipynb #9ea671bb
 @concise
 def create_vision_model(
-    arch:str|Callable|None, # A name of timm, a function of torchvision; `None` with `body`
+    arch:str|Callable|None, # A name of timm or a function of torchvision; `None` with `body`
     n_out:int, # How many numbers to predict
-    n_in:int=3, # Channels of the pictures
-    pretrained:bool=True, # Start from weights of the hub, fetched the first time?
+    n_in:int=3, # Number of channels of the images
+    pretrained:bool=True, # Start from the weights of the hub, downloaded the first time? Otherwise from random ones
     weights:str|Path|None=None, # A local safetensors file of the whole model, instead of the hub's
-    custom_head:nn.Module|None=None, # Instead of `create_head`
-    concat_pool:bool=True, # Pool by mean and maximum? Otherwise by the mean alone
+    custom_head:nn.Module|None=None, # A head of your own; `None`: one from `create_head`
+    concat_pool:bool=True, # Pool by maximum and mean? Otherwise by the mean alone
     pool:bool=True, # Pool in the head? Otherwise in the model's own way
-    lin_ftrs:Sequence[int]|None=None, # Sizes of the head's hidden layers; `None` is one of 512
-    ps:float|Sequence[float]=0.5, # Dropout in the head
-    first_bn:bool=True, # Batch normalization before the first layer of the head?
-    bn_final:bool=False, # And after the last?
-    lin_first:bool=False, # Linear layer before normalization and dropout?
-    y_range:Sequence[float]|None=None, # Least and greatest prediction, for a sigmoid at the end
-    init:Callable|None=nn.init.kaiming_normal_, # How the head's weights begin; `None`: as PyTorch does
+    lin_ftrs:Sequence[int]|None=None, # Sizes of the head's hidden layers; `None`: one of 512
+    ps:float|Sequence[float]=0.5, # Dropout before the head's last layer (half of it before the others), or per layer
+    first_bn:bool=True, # Batch normalization before the head's first layer?
+    bn_final:bool=False, # Batch normalization after the head's last layer?
+    lin_first:bool=False, # Put each linear layer before its normalization and dropout?
+    y_range:Sequence[float]|None=None, # Lowest and highest prediction, for a sigmoid at the end; `None`: no sigmoid
+    init:Callable|None=nn.init.kaiming_normal_, # Initializes the weights of the head; `None`: PyTorch's own
     *,
     arch_args:dict|None=None, # 'img_size', 'drop_rate' or 'drop_path_rate' of a timm model
-    normalize:bool=False, # Does the body normalize the pictures as it is used to? Otherwise they come so
-    body:nn.Module|None=None, # A body of your own, instead of `arch`, which does as it likes
-    n_features:int|None=None, # How many channels (b, c, h, w) or features (b, c) come out of `body`
+    normalize:bool=False, # Let the body normalize images with the statistics of its training? Otherwise the data must
+    body:nn.Module|None=None, # A body of your own, instead of `arch`; it does its own normalization
+    n_features:int|None=None, # With `body`: its number of channels (b, c, h, w) or features (b, c)
 ) -> nn.Sequential: # Body and head
-    "A body from timm or torchvision with a new head"
-    head = dict(concat_pool=concat_pool, lin_ftrs=lin_ftrs, ps=ps, first_bn=first_bn, bn_final=bn_final, lin_first=lin_first, y_range=y_range)
+    "Create a model: a body from timm or torchvision with a new head"
+    head = dict(concat_pool=concat_pool, lin_ftrs=lin_ftrs, ps=ps, first_bn=first_bn, bn_final=bn_final,
+                lin_first=lin_first, y_range=y_range)
     if body is None:
         name = arch_name(arch)
         body,n,maps = load_body(name, weights, pretrained, n_in=n_in, pool=pool, arch_args=arch_args)
     else: name,n,maps = None,_check_n_features(n_features),pool
-    model = _to_channels_last(nn.Sequential(body, create_head(n, n_out, pool=maps, **head) if custom_head is None else custom_head))
+    top = create_head(n, n_out, pool=maps, **head) if custom_head is None else custom_head
+    model = _to_channels_last(nn.Sequential(body, top))
     if init is not None: apply_init(model[1], init)
     if normalize and model_stats(model) is not None: body.normalize = ByStats(*model_stats(model))
     if name is None or custom_head is not None: return model
-    return made_by(model, 'vision.model', arch=name, n_out=n_out, n_in=n_in, arch_args=arch_args, pool=pool, normalize=normalize, **head)
-
-# %% ../../nbs/vision/24_model.ipynb #4a329991
-def _check_n_features(n_features):
-    if isinstance(n_features, int): return n_features
-    raise UsageError("`body` needs `n_features`: how many channels or features come out of it. Pass e.g. n_features=512.")
+    return made_by(model, 'vision.model', arch=name, n_out=n_out, n_in=n_in, arch_args=arch_args, pool=pool,
+                   normalize=normalize, **head)

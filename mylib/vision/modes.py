@@ -52,6 +52,7 @@ def codes_to_image(
     small = not codes.size or codes.min()>=0 and codes.max()<=255
     return Image.fromarray(codes.astype(np.uint8 if small else np.int32))
 
+# %% ../../nbs/vision/00_modes.ipynb #15652e68
 def to_codes(
     im:Image.Image, # A mask in any mode: palette, gray, or RGB with three equal channels
 ) -> Image.Image: # As from `codes_to_image`
@@ -83,6 +84,7 @@ def to_array(
                          "(3, height, width) as a tensor or (height, width, 3) as an array.")
     return a[...,0] if a.ndim==3 and a.shape[-1]==1 else a
 
+# %% ../../nbs/vision/00_modes.ipynb #a4cd649a
 def array_to_image(
     a:np.ndarray, # (height, width[, 3 or 4]): bytes, uint16, integers 0 to 255 or floats 0 to 1
 ) -> Image.Image: # 8-bit

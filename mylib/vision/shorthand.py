@@ -1,8 +1,8 @@
 """One function per augmentation, each returning an `Augment` with a single change
 
-Each of these functions returns an `Augment` with a single change, to look at that change or to do nothing else. The
+Each of these functions returns an `Augment` with a single change, to look at that change or to make no other. The
 `kwargs` go to `Augment` (`mylib.vision.augment`), which does all the work. To combine changes, use `aug_transforms`
-or one `Augment`: several separate transforms would resample the images several times.
+or one `Augment`: several transforms in a row would resample the images several times.
 
 Docs: https://mylib-team.github.io/mylib/vision/shorthand.html.md"""
 
@@ -18,47 +18,89 @@ from .augment import Augment
 
 # %% ../../nbs/vision/13_shorthand.ipynb #8d1ebb8a
 @delegates(Augment)
-def Flip(p:float=0.5, **kwargs) -> Augment:
+def Flip(
+    p:float=0.5, # Probability, 0 to 1
+    **kwargs, # To `Augment`
+) -> Augment:
     "Mirror images left to right, with probability `p`"
     return Augment(p_flip=p, **kwargs)
 
+# %% ../../nbs/vision/13_shorthand.ipynb #544894a7
 @delegates(Augment)
-def Dihedral(p:float=0.5, **kwargs) -> Augment:
-    "With probability `p`, one of the seven other ways to lay a picture on a table"
+def Dihedral(
+    p:float=0.5, # Probability, 0 to 1
+    **kwargs, # To `Augment`
+) -> Augment:
+    "Apply one of the seven flips and turns by right angles, with probability `p`"
     return Augment(p_flip=p, flip_vert=True, **kwargs)
 
+# %% ../../nbs/vision/13_shorthand.ipynb #9864b8cc
 @delegates(Augment)
-def Rotate(max_deg:float=10., p:float=0.5, **kwargs) -> Augment:
-    "Turn by up to `max_deg` degrees to either side, with probability `p`"
+def Rotate(
+    max_deg:float=10., # Degrees, to either side
+    p:float=0.5, # Probability, 0 to 1
+    **kwargs, # To `Augment`
+) -> Augment:
+    "Rotate by up to `max_deg` degrees, with probability `p`"
     return Augment(max_rotate=max_deg, p_affine=p, **kwargs)
 
+# %% ../../nbs/vision/13_shorthand.ipynb #250841b3
 @delegates(Augment)
-def Zoom(min_zoom:float=1., max_zoom:float=1.1, p:float=0.5, **kwargs) -> Augment:
-    "Magnify, around a random place, with probability `p`"
+def Zoom(
+    min_zoom:float=1., # Smallest magnification
+    max_zoom:float=1.1, # Largest magnification
+    p:float=0.5, # Probability, 0 to 1
+    **kwargs, # To `Augment`
+) -> Augment:
+    "Magnify around a random point, with probability `p`"
     return Augment(min_zoom=min_zoom, max_zoom=max_zoom, p_affine=p, **kwargs)
+
+# %% ../../nbs/vision/13_shorthand.ipynb #ef665ea1
+@delegates(Augment)
+def Warp(
+    magnitude:float=0.2, # How much an edge may grow or shrink, as a fraction of its length
+    p:float=0.5, # Probability, 0 to 1
+    **kwargs, # To `Augment`
+) -> Augment:
+    "Change the perspective by up to `magnitude`, with probability `p`"
+    return Augment(max_warp=magnitude, p_affine=p, **kwargs)
 
 # %% ../../nbs/vision/13_shorthand.ipynb #c4b503a9
 @delegates(Augment)
-def Warp(magnitude:float=0.2, p:float=0.5, **kwargs) -> Augment:
-    "Look from aside, with probability `p`; a side grows or shrinks by up to `magnitude`"
-    return Augment(max_warp=magnitude, p_affine=p, **kwargs)
-
-@delegates(Augment)
-def Brightness(max_lighting:float=0.2, p:float=0.75, **kwargs) -> Augment:
-    "Lighter or darker, with probability `p`"
+def Brightness(
+    max_lighting:float=0.2, # Largest change, from 0 to below 1
+    p:float=0.75, # Probability, 0 to 1
+    **kwargs, # To `Augment`
+) -> Augment:
+    "Make images lighter or darker, with probability `p`"
     return Augment(max_brightness=max_lighting, p_lighting=p, **kwargs)
 
+# %% ../../nbs/vision/13_shorthand.ipynb #611bbed7
 @delegates(Augment)
-def Contrast(max_lighting:float=0.2, p:float=0.75, **kwargs) -> Augment:
-    "Stronger or weaker contrast, with probability `p`"
+def Contrast(
+    max_lighting:float=0.2, # Largest change, from 0 to below 1
+    p:float=0.75, # Probability, 0 to 1
+    **kwargs, # To `Augment`
+) -> Augment:
+    "Strengthen or weaken the contrast, with probability `p`"
     return Augment(max_contrast=max_lighting, p_lighting=p, **kwargs)
 
+# %% ../../nbs/vision/13_shorthand.ipynb #186f9096
 @delegates(Augment)
-def Saturation(max_lighting:float=0.2, p:float=0.75, **kwargs) -> Augment:
-    "Stronger or paler colours, with probability `p`"
+def Saturation(
+    max_lighting:float=0.2, # Largest change, from 0 to below 1
+    p:float=0.75, # Probability, 0 to 1
+    **kwargs, # To `Augment`
+) -> Augment:
+    "Make colors stronger or paler, with probability `p`"
     return Augment(max_saturation=max_lighting, p_lighting=p, **kwargs)
 
+# %% ../../nbs/vision/13_shorthand.ipynb #96c74cfd
 @delegates(Augment)
-def Hue(max_hue:float=0.1, p:float=0.75, **kwargs) -> Augment:
-    "Other colours, with probability `p`; `max_hue` is a fraction of the colour circle"
+def Hue(
+    max_hue:float=0.1, # Fraction of the color circle, to either side
+    p:float=0.75, # Probability, 0 to 1
+    **kwargs, # To `Augment`
+) -> Augment:
+    "Rotate the colors around the color circle, with probability `p`"
     return Augment(max_hue=max_hue, p_lighting=p, **kwargs)
