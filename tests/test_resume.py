@@ -25,7 +25,7 @@ from mylib.callback.mixup import CutMix, MixUp
 from mylib.data.loaders import DataLoaders
 from mylib.learner.learner import Learner
 from mylib.nn.blocks import small_resnet
-from mylib.train.optimizers import ranger
+from mylib.train.lookahead import ranger
 from mylib.vision.augment import aug_transforms
 from mylib.vision.data import ImageDataLoaders
 from mylib.vision.learner import vision_learner

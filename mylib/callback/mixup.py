@@ -14,7 +14,7 @@ from torch import Tensor
 from fastcore.basics import patch
 
 from ..core.core import UsageError, generator
-from ..train.losses import per_sample
+from ..train.per_sample import per_sample
 from .run import Changer
 from .precision import MixedPrecision
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from fastcore.basics import patch
 
 from ..core.core import UsageError, warn
-from ..train.metrics import as_metric
+from ..train.metric import as_metric
 from ..train.optimizer import Hyper, has_hyper
 from ..data.loader import DataLoader
 from ..data.transform import as_slots

@@ -20,7 +20,8 @@ from ..core.core import UsageError, listed, near
 from ..core.part import part
 from .transform import Transform
 from .dataset import Datasets, Getter
-from ..train.losses import (BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat, argmax, identity, sigmoid, softmax, threshold)
+from ..train.activation import argmax, identity, sigmoid, softmax, threshold
+from ..train.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 from ..train.metrics import accuracy_multi, error_rate, rmse
 
 # %% ../../nbs/data/06_block.ipynb #ba606c87

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from ..core.core import isolated_rng, isolated_torch_rng
 from ..nn.hooks import eval_mode, keep_modes
-from ..train.losses import identity, per_sample
+from ..train.activation import identity
+from ..train.per_sample import per_sample
 from ..data.transform import as_slots
 from ..data.loader import DataLoader
 from ..callback.run import Callback, Run, Watcher
