@@ -17,7 +17,7 @@ from .optimizer import build_optimizer
 from .stepper import Optimizer, States, average_grad, average_sqr_grad, momentum_step
 
 # %% ../../nbs/train/13_layerwise.ipynb #1616dff8
-def _norms(tensors): return torch.stack([o.float() for o in torch._foreach_norm(tensors)])
+def _compute_norms(tensors): return torch.stack([o.float() for o in torch._foreach_norm(tensors)])
 
 def _scale_each(tensors, scale):
     "Multiply every tensor by its entry of `scale` (n,), without waiting for a device"
@@ -37,7 +37,7 @@ def larc_step(
     eps:float, # Added to the denominator, above 0
 ):
     "Apply momentum to gradients and weight decay that are scaled by the norm of the parameter"
-    w,n = _norms(p),_norms(g)
+    w,n = _compute_norms(p),_compute_norms(g)
     ratio = trust_coeff*w/(n + wd*w + eps)
     if clip: ratio = ratio.clamp(max=1)
     ratio = torch.where((w>0) & (n>0), ratio, torch.ones_like(ratio))
@@ -77,7 +77,7 @@ def lamb_step(
     step = torch._foreach_div(s['exp_avg'], [1-mom**n for n in s.steps])
     torch._foreach_div_(step, size)
     if wd: torch._foreach_add_(step, p, alpha=wd)
-    w,n = _norms(p),_norms(step)
+    w,n = _compute_norms(p),_compute_norms(step)
     ratio = torch.where((w>0) & (n>0), w/n, torch.ones_like(n))
     torch._foreach_add_(p, _scale_each(step, ratio), alpha=-lr)
 

@@ -32,7 +32,7 @@ class Loss:
         check_option('reduction', reduction, ['mean', 'sum', 'none'])
         self.reduction,self._moved = reduction,{}
 
-    def _weight_tensor(self, name, pred):
+    def _get_weights(self, name, pred):
         "Return the list in attribute `name` as a tensor on the device of `pred`, created once"
         values = getattr(self, name)
         if values is None: return None
@@ -52,7 +52,7 @@ def _to_float32(pred): return pred if pred.dtype in (torch.float32, torch.float6
 def _drop_ones(shape): return [o for o in shape if o!=1]
 
 # %% ../../nbs/train/01_losses.ipynb #36eacccf
-def _class_target(pred, targ, axis):
+def _check_class_target(pred, targ, axis):
     "Return `targ` as int64, in the shape of `pred` without `axis`; axes of length 1 may be added or missing"
     if targ.dtype==torch.int64 and axis==-1 and targ.shape==pred.shape[:-1]: return targ
     if targ.is_floating_point():
@@ -87,15 +87,15 @@ class CrossEntropyLossFlat(Loss):
     @property
     def decodes(self): return argmax if self.axis==-1 else partial(argmax, axis=self.axis)
 
-    def _entropy(self, pred, targ, **kwargs):
+    def _compute_entropy(self, pred, targ, **kwargs):
         "Call PyTorch's cross entropy, which expects the classes on axis 1"
         pred = pred.movedim(self.axis, 1) if pred.ndim>2 else pred
         return F.cross_entropy(pred, targ, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing,
                                **kwargs)
 
     def __call__(self, pred, targ):
-        targ,pred = _class_target(pred, targ, self.axis),_to_float32(pred)
-        return self._entropy(pred, targ, weight=self._weight_tensor('weight', pred), reduction=self.reduction)
+        targ,pred = _check_class_target(pred, targ, self.axis),_to_float32(pred)
+        return self._compute_entropy(pred, targ, weight=self._get_weights('weight', pred), reduction=self.reduction)
 
 # %% ../../nbs/train/01_losses.ipynb #e9ecf0b6
 @part('train.LabelSmoothingCrossEntropy')
@@ -127,15 +127,15 @@ class FocalLoss(CrossEntropyLossFlat):
         self.gamma = gamma
 
     def __call__(self, pred, targ):
-        targ,pred = _class_target(pred, targ, self.axis),_to_float32(pred)
-        ce,keep = self._entropy(pred, targ, reduction='none'),(targ!=self.ignore_index).to(pred.dtype)
-        weight = self._weight_tensor('weight', pred)
+        targ,pred = _check_class_target(pred, targ, self.axis),_to_float32(pred)
+        ce,keep = self._compute_entropy(pred, targ, reduction='none'),(targ!=self.ignore_index).to(pred.dtype)
+        weight = self._get_weights('weight', pred)
         if weight is not None: keep = keep*weight[targ.clamp(0, len(weight)-1)]
         loss = keep * (1 - (-ce).exp())**self.gamma * ce
         return loss.sum()/keep.sum() if self.reduction=='mean' else self._reduce(loss)
 
 # %% ../../nbs/train/01_losses.ipynb #71bc6b5c
-def _label_target(pred, targ):
+def _check_label_target(pred, targ):
     "Return `targ` as float, in the shape of `pred`; one of them may lack a last axis of length 1"
     shape,other = pred.shape,targ.shape
     if shape!=other and not (shape==(*other, 1) or other==(*shape, 1)):
@@ -162,8 +162,8 @@ class BCEWithLogitsLossFlat(Loss):
     def decodes(self): return partial(threshold, thresh=self.thresh)
     def __call__(self, pred, targ):
         pred = _to_float32(pred)
-        weight,pos_weight = self._weight_tensor('weight', pred),self._weight_tensor('pos_weight', pred)
-        return F.binary_cross_entropy_with_logits(pred, _label_target(pred, targ), weight, pos_weight=pos_weight,
+        weight,pos_weight = self._get_weights('weight', pred),self._get_weights('pos_weight', pred)
+        return F.binary_cross_entropy_with_logits(pred, _check_label_target(pred, targ), weight, pos_weight=pos_weight,
                                                   reduction=self.reduction)
 
 # %% ../../nbs/train/01_losses.ipynb #63eb1909
@@ -183,11 +183,11 @@ class BCELossFlat(Loss):
     def __call__(self, pred, targ):
         with torch.autocast(pred.device.type, enabled=False):
             pred = _to_float32(pred)
-            return F.binary_cross_entropy(pred, _label_target(pred, targ), self._weight_tensor('weight', pred),
+            return F.binary_cross_entropy(pred, _check_label_target(pred, targ), self._get_weights('weight', pred),
                                           reduction=self.reduction)
 
 # %% ../../nbs/train/01_losses.ipynb #a1c86f9c
-def _number_target(pred, targ):
+def _check_number_target(pred, targ):
     "Return `targ` as float, in the shape of `pred`; axes of length 1 may be added or missing, and one may be flat"
     same = _drop_ones(pred.shape)==_drop_ones(targ.shape)
     flat = pred.shape[:1]==targ.shape[:1] and pred.numel()==targ.numel() and min(pred.ndim, targ.ndim)==2
@@ -205,7 +205,7 @@ class MSELossFlat(Loss):
     ): super().__init__(reduction)
     def __call__(self, pred, targ):
         pred = _to_float32(pred)
-        return F.mse_loss(pred, _number_target(pred, targ), reduction=self.reduction)
+        return F.mse_loss(pred, _check_number_target(pred, targ), reduction=self.reduction)
 
 @part('train.L1LossFlat')
 class L1LossFlat(Loss):
@@ -215,7 +215,7 @@ class L1LossFlat(Loss):
     ): super().__init__(reduction)
     def __call__(self, pred, targ):
         pred = _to_float32(pred)
-        return F.l1_loss(pred, _number_target(pred, targ), reduction=self.reduction)
+        return F.l1_loss(pred, _check_number_target(pred, targ), reduction=self.reduction)
 
 # %% ../../nbs/train/01_losses.ipynb #ee1a3862
 @part('train.DiceLoss')
@@ -236,7 +236,7 @@ class DiceLoss(Loss):
     @property
     def decodes(self): return partial(argmax, axis=self.axis)
     def __call__(self, pred, targ):
-        targ,p = _class_target(pred, targ, self.axis),_to_float32(pred).softmax(self.axis).movedim(self.axis, 1)
+        targ,p = _check_class_target(pred, targ, self.axis),_to_float32(pred).softmax(self.axis).movedim(self.axis, 1)
         keep = (targ!=self.ignore_index)[:,None]
         t = torch.zeros_like(p).scatter_(1, targ[:,None]*keep, 1)*keep
         p,dims = p*keep,tuple(range(2, p.ndim))

@@ -65,15 +65,15 @@ def _unwrap_partial(f):
     "Return the function inside a partial"
     return _unwrap_partial(f.func) if isinstance(f, partial) else f
 
-def _metric_name(f):
+def _get_metric_name(f):
     "Return a column title for a function, a partial, a lambda or a callable object"
     f = _unwrap_partial(f)
     return getattr(f, '__name__', type(f).__name__).strip('<>')
 
-def _sums_of(f):
+def _get_sums(f):
     "Return the `sums` that `from_sums` stored on `f`, with the arguments of a partial"
     if not isinstance(f, partial): return getattr(f, 'sums', None)
-    sums = _sums_of(f.func)
+    sums = _get_sums(f.func)
     return sums and partial(sums, *f.args, **f.keywords)
 
 # %% ../../nbs/train/03_metric.ipynb #b9e68903
@@ -84,13 +84,13 @@ class Mean(Metric):
         finish:Callable|None=None, # Applied to the mean over the set, a float; e.g. `math.sqrt`
         name:str|None=None, # Column title in the table; `None` is the name of `func`
     ):
-        self.func,self.name = func,name or _metric_name(func)
+        self.func,self.name = func,name or _get_metric_name(func)
         self.finish = finish or getattr(_unwrap_partial(func), 'finish', None)
         self.reset()
 
     def reset(self): self.total,self.count = 0.,0
     def update(self, pred, *targs):
-        sums = _sums_of(self.func)
+        sums = _get_sums(self.func)
         if sums: total,count = sums(pred, *targs)
         else: total,count = self.func(pred, *targs),n_rows(targs[0] if targs else pred)
         if isinstance(total, Tensor): total = total.detach()

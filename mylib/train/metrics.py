@@ -100,11 +100,11 @@ def msle(
     return mse(inp.log1p(), targ.log1p())
 
 # %% ../../nbs/train/04_metrics.ipynb #e36141e6
-def _square_sums(inp, targ): return mse(inp, targ)*targ.numel(), targ.numel()
+def _sum_squares(inp, targ): return mse(inp, targ)*targ.numel(), targ.numel()
 
 # %% ../../nbs/train/04_metrics.ipynb #9c0f0382
 @part('train.rmse')
-@from_sums(_square_sums, math.sqrt)
+@from_sums(_sum_squares, math.sqrt)
 def rmse(
     inp:Tensor, # Predicted numbers
     targ:Tensor, # True numbers, equally many
@@ -113,24 +113,24 @@ def rmse(
     return mse(inp, targ).sqrt()
 
 # %% ../../nbs/train/04_metrics.ipynb #389b09d8
-def _relative_sums(inp, targ):
+def _sum_relative_squares(inp, targ):
     "Sum the squared relative errors of logarithms i and t: (e^t - e^i)/e^t is 1 - e^(i-t)"
     inp,targ = _flatten_both(inp, targ, 'exp_rmspe')
     return (inp-targ).expm1().square().sum(), targ.numel()
 
 # %% ../../nbs/train/04_metrics.ipynb #cf5dfff2
 @part('train.exp_rmspe')
-@from_sums(_relative_sums, math.sqrt)
+@from_sums(_sum_relative_squares, math.sqrt)
 def exp_rmspe(
     inp:Tensor, # Logarithms of the predicted numbers
     targ:Tensor, # Logarithms of the true numbers, equally many
 ) -> Tensor: # 0-d
     "Compute the root mean squared relative error of a model that predicts logarithms"
-    total,count = _relative_sums(inp, targ)
+    total,count = _sum_relative_squares(inp, targ)
     return (total/count).sqrt()
 
 # %% ../../nbs/train/04_metrics.ipynb #4af26b7a
-def _entropy_sums(inp, targ, axis=-1, ignore_index=-100):
+def _sum_entropies(inp, targ, axis=-1, ignore_index=-100):
     "Return the sum of the cross entropies and the number of words"
     inp = inp.detach().movedim(axis, -1)
     targ = _flatten_both(inp[...,0], targ, 'perplexity')[1]
@@ -139,7 +139,7 @@ def _entropy_sums(inp, targ, axis=-1, ignore_index=-100):
 
 # %% ../../nbs/train/04_metrics.ipynb #cc0431dd
 @part('train.perplexity')
-@from_sums(_entropy_sums, math.exp)
+@from_sums(_sum_entropies, math.exp)
 def perplexity(
     inp:Tensor, # Scores, with the words on `axis`
     targ:Tensor, # Word numbers, in the shape of `inp` without `axis`
@@ -147,7 +147,7 @@ def perplexity(
     ignore_index:int=-100, # Targets with this value are ignored
 ) -> Tensor: # 0-d, at least 1
     "Compute the exponential of the mean cross entropy of all words"
-    total,count = _entropy_sums(inp, targ, axis, ignore_index)
+    total,count = _sum_entropies(inp, targ, axis, ignore_index)
     return (total/count).exp()
 
 @part('train.Perplexity')
@@ -161,14 +161,14 @@ class Perplexity(Mean):
         super().__init__(partial(perplexity, axis=axis, ignore_index=ignore_index))
 
 # %% ../../nbs/train/04_metrics.ipynb #8418bd51
-def _foreground_sums(inp, targ, bkg_idx=0, axis=1):
+def _sum_foreground(inp, targ, bkg_idx=0, axis=1):
     pred,targ = _flatten_both(inp.argmax(axis), targ, 'foreground_acc')
     mask = (targ!=bkg_idx) & (targ>=0) & (targ<inp.shape[axis])
     return ((pred==targ) & mask).sum(), mask.sum()
 
 # %% ../../nbs/train/04_metrics.ipynb #0ccdd0d4
 @part('train.foreground_acc')
-@from_sums(_foreground_sums)
+@from_sums(_sum_foreground)
 def foreground_acc(
     inp:Tensor, # Scores, with the classes on `axis`
     targ:Tensor, # Class numbers, in the shape of `inp` without `axis`
@@ -176,7 +176,7 @@ def foreground_acc(
     axis:int=1, # Axis of the classes
 ) -> Tensor: # 0-d, from 0 to 1
     "Compute the share of correct pixels among those that are not background"
-    right,n = _foreground_sums(inp, targ, bkg_idx, axis)
+    right,n = _sum_foreground(inp, targ, bkg_idx, axis)
     return right/n
 
 # %% ../../nbs/train/04_metrics.ipynb #19bbffe5

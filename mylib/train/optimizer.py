@@ -174,11 +174,11 @@ class Hyper:
         self.groups = [settable for settable,_ in groups]
         self._read = [(settable or gs)[0] for settable,gs in groups]
 
-    def _of(self, g): return g[self.key] if self.i is None else g[self.key][self.i]
+    def _get(self, g): return g[self.key] if self.i is None else g[self.key][self.i]
     @property
-    def values(self): "One value per group"; return [self._of(g) for g in self._read]
+    def values(self): "One value per group"; return [self._get(g) for g in self._read]
     @property
-    def last(self): "The value of the last group"; return self._of(self._read[-1])
+    def last(self): "The value of the last group"; return self._get(self._read[-1])
 
     def set(self,
         value:float|slice|Sequence, # As in `spread`
@@ -213,8 +213,8 @@ def build_optimizer(
     "Create an optimizer whose learning rate and weight decay may differ per group"
     groups = list(params)
     if not all(isinstance(o, (Tensor, dict)) for o in groups): groups = [dict(params=list(o)) for o in groups]
-    def _number(x): return x if not isinstance(x, slice) and not hasattr(x, '__len__') else 0.
-    opt = create(groups, _number(lr), _number(wd))
+    def _to_number(x): return x if not isinstance(x, slice) and not hasattr(x, '__len__') else 0.
+    opt = create(groups, _to_number(lr), _to_number(wd))
     set_hyper(opt, 'lr', lr)
     if wd is not None and has_hyper(opt, 'wd'): set_hyper(opt, 'wd', wd)
     return opt

@@ -30,7 +30,7 @@ def _no_reduction(loss_func):
     try: yield loss_func
     finally: loss_func.reduction = before
 
-def _elementwise(loss_func, pred, targ):
+def _compute_elementwise(loss_func, pred, targ):
     "Return losses without reduction, or `None` if `loss_func` has no such setting"
     if isinstance(getattr(loss_func, 'reduction', None), str):
         with _no_reduction(loss_func): return loss_func(pred, *targ)
@@ -38,7 +38,7 @@ def _elementwise(loss_func, pred, targ):
     except (TypeError, ValueError): takes = False
     return loss_func(pred, *targ, reduction='none') if takes else None
 
-def _slice(x, i): return type(x)(_slice(o, i) for o in x) if isinstance(x, (tuple, list)) else x[i:i+1]
+def _slice_rows(x, i): return type(x)(_slice_rows(o, i) for o in x) if isinstance(x, (tuple, list)) else x[i:i+1]
 
 # %% ../../nbs/train/02_per_sample.ipynb #7990fcb4
 def per_sample(
@@ -48,6 +48,6 @@ def per_sample(
 ) -> Tensor: # (b,), the mean loss of each item
     "Return the loss of every item of a batch"
     n = n_rows(pred)
-    loss = _elementwise(loss_func, pred, targ)
+    loss = _compute_elementwise(loss_func, pred, targ)
     if loss is not None and loss.ndim and loss.numel()%n==0: return loss.reshape(n, -1).mean(1)
-    return torch.stack([torch.as_tensor(loss_func(_slice(pred, i), *_slice(targ, i))) for i in range(n)])
+    return torch.stack([torch.as_tensor(loss_func(_slice_rows(pred, i), *_slice_rows(targ, i))) for i in range(n)])

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from ..core.core import UsageError
 
 # %% ../../nbs/train/09_schedule.ipynb #d894c68e
-def _each(f, start, end):
+def _map_ends(f, start, end):
     "Return `f(start, end)` for numbers, and a list with `f` of each pair for lists"
     lists = [o for o in (start, end) if hasattr(o, '__len__')]
     if not lists: return f(start, end)
@@ -25,9 +25,9 @@ def _each(f, start, end):
     start,end = (list(o) if hasattr(o, '__len__') else [o]*n for o in (start, end))
     return [f(a, b) for a,b in zip(start, end)]
 
-def _sched(pos, start, end):
+def _make_sched(pos, start, end):
     "Return a function of progress that calls `pos(start, end, progress)` for each group"
-    def _at(progress): return _each(lambda a,b: pos(a, b, progress), start, end)
+    def _at(progress): return _map_ends(lambda a,b: pos(a, b, progress), start, end)
     _at(0.)
     return _at
 
@@ -37,21 +37,21 @@ def SchedLin(
     end:float|Sequence, # Value at progress 1; a list has one per parameter group
 ) -> Callable: # Function of progress
     "Create a straight line from `start` to `end`"
-    return _sched(lambda a,b,x: a + x*(b-a), start, end)
+    return _make_sched(lambda a,b,x: a + x*(b-a), start, end)
 
 def SchedCos(
     start:float|Sequence, # Value at progress 0; a list has one per parameter group
     end:float|Sequence, # Value at progress 1; a list has one per parameter group
 ) -> Callable: # Function of progress
     "Create half a cosine from `start` to `end`, flat at both ends ([SGDR](https://arxiv.org/abs/1608.03983), eq. 5)"
-    return _sched(lambda a,b,x: a + (1 - math.cos(math.pi*x))*(b-a)/2, start, end)
+    return _make_sched(lambda a,b,x: a + (1 - math.cos(math.pi*x))*(b-a)/2, start, end)
 
 def SchedNo(
     start:float|Sequence, # Value at any progress; a list has one per parameter group
     end:float|Sequence, # Ignored; all schedules have the same arguments
 ) -> Callable: # Function of progress
     "Create a constant schedule with the value `start`"
-    return _sched(lambda a,_b,_x: a, start, end)
+    return _make_sched(lambda a,_b,_x: a, start, end)
 
 # %% ../../nbs/train/09_schedule.ipynb #70ca5ab4
 def SchedExp(
@@ -63,8 +63,8 @@ def SchedExp(
         if a*b<=0:
             raise UsageError(f"`SchedExp` multiplies, so it cannot go from {a} to {b}. Use values above 0, or "
                              "`SchedLin`.")
-    _each(_check, start, end)
-    return _sched(lambda a,b,x: a*(b/a)**x, start, end)
+    _map_ends(_check, start, end)
+    return _make_sched(lambda a,b,x: a*(b/a)**x, start, end)
 
 def SchedPoly(
     start:float|Sequence, # Value at progress 0; a list has one per parameter group
@@ -72,7 +72,7 @@ def SchedPoly(
     power:float, # Above 0; 1 is a straight line, more stays near `start` for longer
 ) -> Callable: # Function of progress
     "Create a polynomial curve from `start` to `end`"
-    return _sched(lambda a,b,x: a + (b-a)*x**power, start, end)
+    return _make_sched(lambda a,b,x: a + (b-a)*x**power, start, end)
 
 # %% ../../nbs/train/09_schedule.ipynb #73e503f8
 def combine_scheds(

@@ -69,7 +69,7 @@ def sgd_step(
     torch._foreach_add_(p, g, alpha=-lr)
 
 # %% ../../nbs/train/11_stepper.ipynb #55fe9322
-def _hyper_names(stepper):
+def _get_hyper_names(stepper):
     "Return the keyword-only parameters of a stepper: a dict from name to default"
     ps = inspect.signature(stepper).parameters.values()
     return {p.name: p.default for p in ps if p.kind==p.KEYWORD_ONLY}
@@ -77,7 +77,7 @@ def _hyper_names(stepper):
 def _collect_defaults(steppers, given):
     "Return the hyper-parameters of all `steppers`, as `given` or by default"
     needed = {}
-    for f in steppers: needed.update(_hyper_names(f))
+    for f in steppers: needed.update(_get_hyper_names(f))
     for k in given:
         if k not in needed and k!='lr':
             raise UsageError(f"No stepper has a hyper-parameter `{k}`; they have {list(needed)}.{near(k, needed)}")
@@ -95,7 +95,7 @@ class Optimizer(torch.optim.Optimizer):
         **defaults, # Hyper-parameters of the steppers
     ):
         self.steppers = list(steppers)
-        self._names = [list(_hyper_names(f)) for f in self.steppers]
+        self._names = [list(_get_hyper_names(f)) for f in self.steppers]
         super().__init__(params, _collect_defaults(self.steppers, defaults))
 
     @torch.no_grad()
@@ -106,10 +106,10 @@ class Optimizer(torch.optim.Optimizer):
         with torch.enable_grad(): loss = closure() if closure else None
         for group in self.param_groups:
             p = [o for o in group['params'] if o.grad is not None]
-            if p: self._update(p, [o.grad for o in p], group)
+            if p: self._update_group(p, [o.grad for o in p], group)
         return loss
 
-    def _update(self, p, g, group):
+    def _update_group(self, p, g, group):
         s = States(p, self.state)
         s.count()
         for f,names in zip(self.steppers, self._names):
