@@ -177,7 +177,7 @@ print(found['run']['epoch'], len(learn.history), len(said), str(said[0].message)
     done = subprocess.run([sys.executable, '-c', code, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert done.returncode==0, done.stderr
     last = done.stdout.splitlines()[-1]
-    assert re.match(r"1 3 2 .*last\.ckpt cannot be written: File too large\. Choose a folder that you may write to, with room for it\. The checkpoint before it is still there, and the fit goes on\. \['last\.ckpt'\]$", last), last
+    assert re.match(r"1 3 2 .*last\.ckpt cannot be written: File too large\. Choose a folder that you may write to, with enough free space\. The checkpoint before it is still there, and the fit goes on\. \['last\.ckpt'\]$", last), last
 
 
 COMMAND = [sys.executable, '-c', 'import sys; from mylib.deploy.cli import main; sys.exit(main())']
