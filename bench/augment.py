@@ -12,8 +12,9 @@ import torch
 from torchvision.transforms import v2
 
 from mylib.data.transform import transform_slots
-from mylib.vision.augment import Flip, aug_transforms
+from mylib.vision.augment import aug_transforms
 from mylib.vision.image import TensorImage
+from mylib.vision.shorthand import Flip
 
 from common import close, fastai_argument, fastai_side, in_turn, middle, ratio, said, seconds, sides, table
 

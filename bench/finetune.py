@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from mylib.train.optimizer import make_groups
-from mylib.vision.model import create_vision_model, default_split
+from mylib.vision.groups import default_split
+from mylib.vision.model import create_vision_model
 
 from common import close, fastai_argument, in_turn, make_photos, middle, photo_arguments, ratio, said, seconds, sides, some_photos, table
 

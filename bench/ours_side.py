@@ -18,10 +18,11 @@ from mylib.tabular.ratings import CollabDataLoaders
 from mylib.tabular.table import TabularPandas
 from mylib.train.losses import CrossEntropyLossFlat
 from mylib.train.optimizer import make_groups
-from mylib.vision.augment import Flip, aug_transforms
+from mylib.vision.augment import aug_transforms
 from mylib.vision.data import ImageDataLoaders
 from mylib.vision.image import PILImage, TensorImage
 from mylib.vision.learner import vision_learner
+from mylib.vision.shorthand import Flip
 from mylib.vision.transform import FlipItem, RandomResizedCrop, Resize
 
 from common import serve

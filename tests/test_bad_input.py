@@ -310,7 +310,7 @@ bad_inputs = [ # what is done, what the message names, how it says to fix it
     (one_class, "only one category, 'square'", 'Make one folder a class'),
     (unreadable_image, 'circle_003.png', 'Replace or delete it'),
     (unreadable_image_in_fit, '.png', 'Replace or delete it'),
-    (zero_bytes, 'circle_003.png is not a readable picture: the file is empty', 'Replace or delete it'),
+    (zero_bytes, 'circle_003.png is not a readable image: the file is empty', 'Replace or delete it'),
     (truncated_jpeg, 'circle_003.jpg', 'Replace or delete it'),
     (get_y_raises, 'IndexError', '`get_y` fails on'),
     (get_y_none, 'has a category', 'Check `get_y`'),
@@ -389,17 +389,19 @@ def test_different_shapes_names_both_items(path):
 
 
 @pytest.mark.parametrize('arch', ['resnet18', 'mobilenetv2_100'])
-def test_offline_is_said_in_seconds(path, arch, monkeypatch):
-    "Without network and without a cached file, the answer comes at once"
+def test_offline_is_said_after_few_attempts(path, arch, monkeypatch):
+    "Without network and without a cached file, the answer comes after a few attempts and short pauses"
+    asked,slept = [],[]
+    def _no_network(*args, **_kwargs):
+        asked.append(args)
+        raise OSError('Temporary failure in name resolution')
     monkeypatch.setenv('HF_HUB_CACHE', str(path))
-    monkeypatch.setattr('socket.getaddrinfo', no_network)
-    dls,began = folder(path),time.perf_counter()
+    monkeypatch.setattr('socket.getaddrinfo', _no_network)
+    monkeypatch.setattr('time.sleep', slept.append)
+    dls = folder(path)
     message = told(lambda: vision_learner(dls, arch))
     assert 'could not be fetched' in message and 'pass `weights=` a local safetensors file' in message
-    assert time.perf_counter()-began<10
-
-
-def no_network(*_args, **_kwargs): raise OSError('Temporary failure in name resolution')
+    assert 1<=len(asked)<=20 and sum(slept)<10, (len(asked), slept)
 
 
 def test_concise_can_be_switched_off(path, monkeypatch):
@@ -413,7 +415,7 @@ def test_command_line(path):
     cli = pytest.importorskip('mylib.deploy.cli')
     import subprocess, sys
     shutil.rmtree(path/'circle')
-    done = subprocess.run([sys.executable, '-c', f'import sys; from {cli.__name__} import main; sys.exit(main())', 'train', str(path), '--out', str(path/'out')], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, '-c', f'import sys; from {cli.__name__} import main; sys.exit(main())', 'train', str(path), '--out', str(path/'out')], capture_output=True, text=True, timeout=600)
     assert done.returncode!=0
     assert 'Traceback' not in done.stderr and 'Make one folder a class' in done.stderr, done.stderr
 
@@ -567,7 +569,7 @@ print(hashlib.sha256(b''.join(x.numpy().tobytes() for _ in range(3) for x,_ in d
     import subprocess
     def run(cache): return subprocess.Popen([sys.executable, '-c', code, str(path), cache], stdout=subprocess.PIPE, text=True)
     jobs = [run(str(path.parent/'cache')), run(str(path.parent/'cache')), run('')]
-    sums = [o.communicate(timeout=100)[0].strip() for o in jobs]
+    sums = [o.communicate(timeout=600)[0].strip() for o in jobs]
     assert len(sums[0])==64 and len(set(sums))==1
     assert len(list((path.parent/'cache').rglob('*.npy')))>0 and not list((path.parent/'cache').rglob('*.part'))
 

@@ -6,7 +6,7 @@ import pytest
 heavy = 'timm', 'sklearn', 'ipywidgets', 'transformers', 'tokenizers', 'accelerate', 'starlette', 'uvicorn', 'ddgs', 'tensorboard', 'huggingface_hub', 'IPython'
 
 look = """
-import json, os, random, sys, threading, time, warnings
+import json, os, random, sys, threading, warnings
 home,opened = os.environ['HOME'],[]
 def audit(event, args):
     if event in ('open', 'os.mkdir', 'os.listdir', 'os.scandir') and isinstance(args[0], str) and os.path.abspath(args[0]).startswith(home): opened.append(args[0])
@@ -18,13 +18,15 @@ before = torch.get_rng_state(),random.getstate(),numpy.random.get_state()[1].tol
 known = set(sys.modules)
 threads = threading.active_count()
 sys.addaudithook(audit)
-began = time.perf_counter()
+calls = [0]
+def count(_frame, event, _arg): calls[0] += event=='call'
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter('always')
+    sys.setprofile(count)
     WHAT
-seconds = time.perf_counter()-began
+    sys.setprofile(None)
 after = torch.get_rng_state(),random.getstate(),numpy.random.get_state()[1].tolist(),torch.get_num_threads(),dict(os.environ),dict(matplotlib.rcParams),torch.get_default_dtype()
-print(json.dumps(dict(modules=sorted({o.partition('.')[0] for o in set(sys.modules)-known}), cuda=torch.cuda.is_initialized(), opened=opened, seconds=seconds,
+print(json.dumps(dict(modules=sorted({o.partition('.')[0] for o in set(sys.modules)-known}), cuda=torch.cuda.is_initialized(), opened=opened, calls=calls[0],
                       same=[bool((a==b) if not isinstance(a, torch.Tensor) else a.equal(b)) for a,b in zip(before, after)], threads=threading.active_count()-threads,
                       said=[str(o.message) for o in said], figures=matplotlib.pyplot.get_fignums(), all_modules=sorted(sys.modules))))
 """
@@ -39,7 +41,7 @@ def seen(request, tmp_path_factory):
     home,other = tmp_path_factory.mktemp('home'),tmp_path_factory.mktemp('other')
     env = {k: v for k,v in os.environ.items() if not k.startswith(('XDG_', 'HF_', 'MYLIB_'))}
     env.update(HOME=str(home), USERPROFILE=str(home), MPLCONFIGDIR=str(other))
-    done = subprocess.run([sys.executable, '-c', look.replace('WHAT', request.param)], env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, '-c', look.replace('WHAT', request.param)], env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode==0, done.stderr
     assert done.stderr=='', done.stderr
     return {**json.loads(done.stdout.splitlines()[-1]), 'printed': done.stdout.splitlines()[:-1], 'home': [o.name for o in home.iterdir()]}
@@ -51,10 +53,10 @@ def test_what_is_heavy_waits(seen): assert [o for o in heavy if o in seen['modul
 def test_no_global_setting_is_touched(seen): assert seen['same']==[True]*7
 def test_no_thread_and_no_figure(seen): assert (seen['threads'], seen['figures'])==(0, [])
 def test_nothing_is_said(seen): assert (seen['said'], seen['printed'])==([], [])
-def test_it_takes_no_time(seen): assert seen['seconds']<5
+def test_it_does_little_work(seen): assert seen['calls']<1_000_000, seen['calls'] # of Python functions
 
 
 def test_the_command_answers_at_once():
     "`mylib --help` and a misspelt command need no second process and no network"
-    done = subprocess.run([sys.executable, '-c', 'import sys; from mylib.deploy.cli import main; sys.exit(main(["--help"]))'], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, '-c', 'import sys; from mylib.deploy.cli import main; sys.exit(main(["--help"]))'], capture_output=True, text=True, timeout=600)
     assert done.returncode==0 and 'train' in done.stdout and 'predict' in done.stdout

@@ -74,7 +74,7 @@ def test_ctrl_c_is_one_line(trained):
         if line.split()[:1]==['2']: break
     job.send_signal(signal.SIGINT)
     job.stdout.read()
-    assert job.wait(timeout=30)==130
+    assert job.wait(timeout=600)==130
     message = job.stderr.read().strip().splitlines()
     assert len(message)==1 and 'Stopped in epoch' in message[0]
     assert len((cwd/'stopped/metrics.csv').read_text().splitlines())>=4

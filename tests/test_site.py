@@ -27,7 +27,7 @@ def test_every_notebook_is_a_page(pages):
 
 
 def test_signatures_are_shown_with_links_to_their_source(pages):
-    text = (pages/'vision/06_learner.ipynb').read_text(encoding='utf-8')
+    text = (pages/'vision/32_learner.ipynb').read_text(encoding='utf-8')
     assert 'vision_learner' in text and 'github.com/mylib-team/mylib/blob/main/mylib/vision/learner.py' in text
 
 
