@@ -13,6 +13,7 @@ __all__ = ['ProgressTable']
 
 # %% ../../nbs/callback/03_progress.ipynb #5ce1fb40
 import sys, time
+from collections.abc import Iterable, Iterator
 
 from tqdm import tqdm
 
@@ -55,11 +56,13 @@ class ProgressTable(Watcher):
     runs_after = Recorder
     def __init__(self,
         bar:bool|None=None, # Show the moving line? `None`: where somebody can see it
-    ): self.bar,self._bar,self._widths,self._output = bar,None,None,None
+    ):
+        self.bar,self._bar = bar,None
+        self._widths,self._output = None,None
 
     def before_fit(self, _run): self._widths,self._printed = None,0
-    def before_train(self, run): self._open(run, f'epoch {run.epoch}', len(run.dls.train))
-    def before_valid(self, run): self._open(run, 'validating', len(run.dls.valid))
+    def before_train(self, run): self._open(f'epoch {run.epoch}', len(run.dls.train))
+    def before_valid(self, run): self._open('validating', len(run.dls.valid))
     def after_batch(self, _run):
         if self._bar is not None: self._bar.update()
     def after_train(self, _run): self._shut()
@@ -69,7 +72,7 @@ class ProgressTable(Watcher):
         self._printed = len(run.history)
     def cleanup(self, _run): self._shut()
 
-    def _open(self, _run, what, n):
+    def _open(self, what, n):
         self._shut()
         if self._output is None and _in_notebook():
             from IPython.display import display
@@ -90,3 +93,15 @@ class ProgressTable(Watcher):
         if self._output is None: return print(line, flush=True)
         self._output.lines.append(line)
         self._output.show()
+    def over(self,
+        xs:Iterable, # What to iterate over
+        n:int, # How many there are
+        what:str='predicting', # What the line says
+    ) -> Iterator: # `xs`, with a line that shows how far they are
+        "Show a line while `xs` are iterated over, without a run"
+        self._open(what, n)
+        try:
+            for x in xs:
+                yield x
+                if self._bar is not None: self._bar.update()
+        finally: self._shut()

@@ -22,7 +22,6 @@ from torch import Tensor
 from ..core.core import UsageError, warn
 from ..train.metric import as_metric
 from ..train.optimizer import Hyper, has_hyper
-from ..data.loader import DataLoader
 from ..data.transform import as_slots
 from .run import Watcher
 
@@ -144,7 +143,7 @@ def _update(metric, run):
 def _bad_item(run, k):
     "Which sample of batch `k` of the epoch just over holds NaN or infinity, where the loader can load it once more"
     dl = run.dls.train
-    if not isinstance(dl, DataLoader) or dl.batch_size is None: return None
+    if dl.samples is None or dl.batch_size is None: return None
     epoch = dl.epoch-1
     for slot,x in enumerate(as_slots(next(dl.batches(epoch, start=k)))):
         bad = (~x.isfinite()).reshape(len(x), -1).any(1).tolist() if isinstance(x, Tensor) else [False]

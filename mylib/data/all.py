@@ -30,18 +30,19 @@ __all__ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 't
            'combined_cos', 'even_mults', 'spread', 'norm_params', 'get_hyper', 'set_hyper', 'weight_decay', 'l2_reg',
            'sgd_step', 'Optimizer', 'momentum_step', 'average_grad', 'average_sqr_grad', 'rms_prop_step', 'adam_step',
            'SGD', 'Adam', 'AdamW', 'RMSProp', 'RAdam', 'qhadam_step', 'QHAdam', 'larc_step', 'Larc', 'lamb_step',
-           'Lamb', 'Lookahead', 'ranger', 'OptimWrapper', 'Transform', 'RandTransform', 'transform_slots', 'Pipeline',
-           'image_extensions', 'get_files', 'get_image_files', 'get_text_files', 'FileGetter', 'ImageGetter',
-           'parent_label', 'RegexLabeller', 'using_attr', 'ColReader', 'RandomSplitter', 'RandomSubsetSplitter',
-           'TrainTestSplitter', 'IndexSplitter', 'EndSplitter', 'MaskSplitter', 'FuncSplitter', 'GrandparentSplitter',
-           'FileSplitter', 'ColSplitter', 'Datasets', 'TfmdLists', 'MemoryCache', 'FolderCache', 'make_cache',
-           'DataLoader', 'TransformBlock', 'CategoryMap', 'Categorize', 'CategoryBlock', 'MultiCategorize',
-           'OneHotEncode', 'EncodedMultiCategorize', 'MultiCategoryBlock', 'RegressionSetup', 'RegressionBlock',
-           'DataLoaders', 'DataBlock', 'events', 'Callback', 'Changer', 'Watcher', 'Cancel', 'Run', 'Recorder',
-           'ParamScheduler', 'ProgressTable', 'MixedPrecision', 'GradientAccumulation', 'GradientClip',
-           'SaveModelCallback', 'EarlyStoppingCallback', 'ReduceLROnPlateau', 'TerminateOnNaN', 'EMA', 'CSVLogger',
-           'ShortEpoch', 'BnFreeze', 'MixUp', 'CutMix', 'Checkpoint', 'minimum', 'steep', 'valley', 'slide', 'LRFinder',
-           'SuggestedLRs', 'Learner', 'Interpretation', 'ClassificationInterpretation', 'read_bundle', 'load_learner']
+           'Lamb', 'Lookahead', 'ranger', 'OptimWrapper', 'Transform', 'RandTransform', 'Opener', 'transform_slots',
+           'Pipeline', 'image_extensions', 'get_files', 'get_image_files', 'get_text_files', 'FileGetter',
+           'ImageGetter', 'parent_label', 'RegexLabeller', 'using_attr', 'ColReader', 'RandomSplitter',
+           'RandomSubsetSplitter', 'TrainTestSplitter', 'IndexSplitter', 'EndSplitter', 'MaskSplitter', 'FuncSplitter',
+           'GrandparentSplitter', 'FileSplitter', 'ColSplitter', 'Datasets', 'TfmdLists', 'MemoryStore', 'FolderStore',
+           'make_store', 'DataLoader', 'TransformBlock', 'InputBlock', 'TargetBlock', 'LossPerTarget', 'CategoryMap',
+           'Categorize', 'CategoryBlock', 'MultiCategorize', 'OneHotEncode', 'EncodedMultiCategorize',
+           'MultiCategoryBlock', 'RegressionSetup', 'RegressionBlock', 'DataLoaders', 'DataBlock', 'events', 'Callback',
+           'Changer', 'Watcher', 'Cancel', 'Run', 'Recorder', 'ParamScheduler', 'ProgressTable', 'MixedPrecision',
+           'GradientAccumulation', 'GradientClip', 'SaveModelCallback', 'EarlyStoppingCallback', 'ReduceLROnPlateau',
+           'TerminateOnNaN', 'EMA', 'CSVLogger', 'ShortEpoch', 'BnFreeze', 'MixUp', 'CutMix', 'Checkpoint', 'minimum',
+           'steep', 'valley', 'slide', 'LRFinder', 'SuggestedLRs', 'Learner', 'Interpretation',
+           'ClassificationInterpretation', 'read_bundle', 'load_learner']
 
 # %% ../../nbs/data/99_all.ipynb #e5e56d4e
 import json, math, os, random, re, shutil, sys, tempfile, time
@@ -95,16 +96,18 @@ from ..train.optimizers import SGD, Adam, AdamW, RMSProp, RAdam, qhadam_step, QH
 from ..train.layerwise import larc_step, Larc, lamb_step, Lamb
 from ..train.lookahead import Lookahead, ranger
 
-from .transform import Transform, RandTransform, transform_slots, Pipeline
+from .transform import Transform, RandTransform, Opener, transform_slots, Pipeline
 from .items import (image_extensions, get_files, get_image_files, get_text_files, FileGetter, ImageGetter,
     parent_label, RegexLabeller, using_attr, ColReader)
 from .split import (RandomSplitter, RandomSubsetSplitter, TrainTestSplitter, IndexSplitter, EndSplitter,
     MaskSplitter, FuncSplitter, GrandparentSplitter, FileSplitter, ColSplitter)
+from .vocab import CategoryMap
+from .block import (TransformBlock, InputBlock, TargetBlock, Categorize, CategoryBlock, MultiCategorize,
+    OneHotEncode, EncodedMultiCategorize, MultiCategoryBlock, RegressionSetup, RegressionBlock)
+from .target import LossPerTarget
 from .dataset import Datasets, TfmdLists
-from .cache import MemoryCache, FolderCache, make_cache
+from .store import MemoryStore, FolderStore, make_store
 from .loader import DataLoader
-from .block import (TransformBlock, CategoryMap, Categorize, CategoryBlock, MultiCategorize, OneHotEncode,
-    EncodedMultiCategorize, MultiCategoryBlock, RegressionSetup, RegressionBlock)
 from .loaders import DataLoaders
 from .datablock import DataBlock
 
@@ -159,12 +162,12 @@ _all_ = ['CrossEntropyLossFlat', 'LabelSmoothingCrossEntropy', 'FocalLoss', 'BCE
          'Lamb', 'Lookahead', 'ranger', 'OptimWrapper']
 
 # %% ../../nbs/data/99_all.ipynb #41ec6f0c
-_all_ = ['Transform', 'RandTransform', 'transform_slots', 'Pipeline', 'image_extensions', 'get_files',
+_all_ = ['Transform', 'RandTransform', 'Opener', 'transform_slots', 'Pipeline', 'image_extensions', 'get_files',
          'get_image_files', 'get_text_files', 'FileGetter', 'ImageGetter', 'parent_label', 'RegexLabeller',
          'using_attr', 'ColReader', 'RandomSplitter', 'RandomSubsetSplitter', 'TrainTestSplitter', 'IndexSplitter',
          'EndSplitter', 'MaskSplitter', 'FuncSplitter', 'GrandparentSplitter', 'FileSplitter', 'ColSplitter',
-         'Datasets', 'TfmdLists', 'MemoryCache', 'FolderCache', 'make_cache', 'DataLoader', 'TransformBlock',
-         'CategoryMap', 'Categorize', 'CategoryBlock', 'MultiCategorize', 'OneHotEncode', 'EncodedMultiCategorize',
+         'Datasets', 'TfmdLists', 'MemoryStore', 'FolderStore', 'make_store', 'DataLoader', 'TransformBlock',
+         'InputBlock', 'TargetBlock', 'LossPerTarget', 'CategoryMap', 'Categorize', 'CategoryBlock', 'MultiCategorize', 'OneHotEncode', 'EncodedMultiCategorize',
          'MultiCategoryBlock', 'RegressionSetup', 'RegressionBlock', 'DataLoaders', 'DataBlock']
 
 # %% ../../nbs/data/99_all.ipynb #b05006e3

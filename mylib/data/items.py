@@ -94,6 +94,7 @@ def parent_label(
 # %% ../../nbs/data/01_items.ipynb #4b3e27b5
 class RegexLabeller:
     "Label by the first group of the regular expression `pat`, in which a path has `/` on every system"
+    fixed = True # The same for the same item
     def __init__(self,
         pat:str, # With one group in parentheses
         match:bool=False, # Must the pattern match from the start?
@@ -128,6 +129,7 @@ def _value(row, col):
 # %% ../../nbs/data/01_items.ipynb #1184c0d7
 class ColReader:
     "Read the value of column `cols` off a row"
+    fixed = True # The same for the same item
     def __init__(self,
         cols:str|int|Sequence, # Name or number; a list of them gives a list of values
         pref:str|Path='', # Put before the value, e.g. the folder of the images

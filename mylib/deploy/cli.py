@@ -213,15 +213,11 @@ def train(
     return out
 
 # %% ../../nbs/deploy/03_cli.ipynb #6a988179
-def _line(learn, file, pred, idx, as_json):
+def _line(file, answer, as_json):
     "What to print for one file"
-    target,label = learn.dls.blocks[-1],learn.dls.decode_target(idx)
-    row = dict(file=str(file), label=label)
-    if target.vocab is not None:
-        row['probability'] = pred[idx].item() if idx.ndim==0 else pred.max().item()
-        row['probabilities'] = {str(k): v for k,v in zip(target.vocab, pred.tolist())}
+    row = dict(file=str(file), **answer.to_json())
     if as_json: return json.dumps(row, ensure_ascii=False)
-    return f"{file}\t{target.text(label)}" + (f"\t{row['probability']:.4f}" if 'probability' in row else '')
+    return f"{file}\t{answer.text}" + (f"\t{row['probability']:.4f}" if 'probability' in row else '')
 
 # %% ../../nbs/deploy/03_cli.ipynb #f7c6e6c9
 def predict(
@@ -234,8 +230,8 @@ def predict(
     for o in bad: print(f"mylib: {o} is no picture that can be read, or is not there.", file=sys.stderr)
     good = [o for o in args.files if o not in bad]
     if good:
-        preds,_,decoded = learn.get_preds(dl=learn.dls.test_dl(good), with_decoded=True)
-        for file,pred,idx in zip(good, preds, decoded): print(_line(learn, file, pred, idx, args.json))
+        preds,_ = learn.get_preds(dl=learn.dls.test_dl(good, raw=True))
+        for file,answer in zip(good, learn.predictor().answers_of(preds)): print(_line(file, answer, args.json))
     return 1 if bad else 0
 
 # %% ../../nbs/deploy/03_cli.ipynb #9078c607

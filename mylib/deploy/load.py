@@ -23,7 +23,8 @@ from torch.overrides import TorchFunctionMode
 
 from ..core.archive import zip_table
 from ..core.core import UsageError, concise, default_device, isolated_rng, listed
-from ..data.block import TransformBlock
+from ..data.block import InputBlock, TransformBlock
+from ..data.dataset import without_items
 from ..data.transform import as_slots
 from ..data.loader import DataLoader
 from ..data.loaders import DataLoaders
@@ -220,7 +221,7 @@ def _pipeline_parts(file, d, given):
         if isinstance(o, dict) and o.get('part') in model_names: raise UsageError(f"{file} has the model {o['part']!r} where none belongs. Do not trust the file.")
     blocks,*tfms = (build_part(d[k], given) for k in ('blocks', 'item_tfms', 'batch_tfms'))
     if not all(isinstance(b, TransformBlock) for b in blocks): raise UsageError(f"{file}: its blocks are {str(blocks)[:100]}, which are no Blocks. Do not trust the file.")
-    if any(hasattr(b, 'try_out') for b in blocks[1:]): raise UsageError(f"{file}: a table stands among its blocks, {str(blocks)[:100]}, but not first. Do not trust the file.")
+    if any(isinstance(b, InputBlock) and b.only_first for b in blocks[1:]): raise UsageError(f"{file}: a table stands among its blocks, {str(blocks)[:100]}, but not first. Do not trust the file.")
     for f in [*tfms[0], *tfms[1], *(f for b in blocks for f in b.type_tfms)]:
         if not callable(f) or isinstance(f, type): raise UsageError(f"{file}: its step {str(f)[:50]} cannot be called. Do not trust the file.")
         size = getattr(f, 'size', None)
@@ -232,7 +233,9 @@ def _empty_loaders(file, d, given, device):
     "Loaders with the Blocks and transforms of the file, and no items"
     blocks,item_tfms,batch_tfms = _pipeline_parts(file, d, given)
     if not 0<d['n_inp']<=len(blocks): raise UsageError(f"{file}: `n_inp` is {d['n_inp']} for {len(blocks)} blocks. Do not trust the file.")
-    ds = blocks[0].empty_dataset(blocks, d['n_inp'])
+    first = blocks[0]
+    ds = first.empty(blocks, d['n_inp']) if isinstance(first, InputBlock) else None
+    if ds is None: ds = without_items(blocks, d['n_inp'])
     if ds.n_inp!=d['n_inp'] or len(ds.blocks)!=len(blocks): raise UsageError(f"{file}: {blocks[0]!r} makes {ds.n_inp} inputs, but `n_inp` is {d['n_inp']}. Do not trust the file.")
     dl = DataLoader(ds, 64, item_tfms=item_tfms, batch_tfms=batch_tfms, device=device, cache=False, seed=0)
     return DataLoaders(dl, dl)
@@ -263,25 +266,32 @@ class _NoLoss:
 
 # %% ../../nbs/deploy/01_load.ipynb #ca04a46e
 def _tried(learn, model, item, device):
-    "How many numbers `model` predicts of `item`"
-    blank = learn.dls.test_dl([item], num_workers=0, bs=1)
+    "How many numbers `model` predicts of `item`; of several targets a list"
+    first,targets = learn.dls.blocks[0],learn.dls.targets
+    blank = learn.dls.test_dl([item], raw=True, num_workers=0, bs=1)
     inputs = as_slots(blank.new(device=device).one_batch())
     try: out = model(*inputs)
     except NotImplementedError: return None # an operation that PyTorch cannot do without numbers
     activation,decoder = learn.activation_and_decoder()
-    if out.numel()<=_most_pixels:
-        target = learn.dls.decode_target(decoder(activation(torch.zeros(out.shape)))[0])
-        if device=='cpu': learn.dls.blocks[0].try_out(model, inputs, target)
-    return out.shape[1]
+    outs = list(out) if len(targets)>1 else [out]
+    if len(outs)!=len(targets): raise ValueError(f'the model gives {len(outs)} outputs for {len(targets)} targets')
+    if sum(o.numel() for o in outs)<=_most_pixels:
+        zeros = [torch.zeros(o.shape) for o in outs]
+        values = decoder(activation(tuple(zeros) if len(outs)>1 else zeros[0]))
+        row = learn.dls.rows_of(values)[0]
+        label = learn.dls.decode_targets(row, tuple(o[0] for o in inputs))
+        if device=='cpu': first.try_out(model, inputs, label[0] if len(label)==1 else label)
+    return [o.shape[1] for o in outs]
 
 def _try(file, learn, model, device='meta'):
     "Predict one item of nothing: on 'meta' with the shapes of `model`, on 'cpu' with its numbers"
-    item,n = learn.dls.blocks[0].blank(),learn.dls.blocks[-1].n_out
-    if item is None: return
+    first = learn.dls.blocks[0]
+    if not isinstance(first, InputBlock): return
     try:
-        with torch.no_grad(), isolated_rng(): found = _tried(learn, model, item, device)
+        with torch.no_grad(), isolated_rng(): found = _tried(learn, model, first.blank(), device)
     except Exception as e: raise UsageError(f"{file}: its parts do not fit each other; an item cannot be predicted ({type(e).__name__}: {str(e)[:300]}). Export the model again.") from e
-    if None not in (n, found) and found>n: raise UsageError(f"{file}: its model gives {found} numbers, but its target has {n}. Export the model again.")
+    for n,b in zip(found or (), learn.dls.targets.blocks):
+        if b.n_out is not None and n>b.n_out: raise UsageError(f"{file}: its model gives {n} numbers, but its target has {b.n_out}. Export the model again.")
 
 # %% ../../nbs/deploy/01_load.ipynb #c99d7e2f
 @concise
@@ -304,7 +314,7 @@ def load_learner(
         model = build_part(d['model'], given)
         _check_fit(file, model, weights)
         model.load_state_dict(weights)
-        if not given and hasattr(learn.dls.blocks[0], 'try_out'): _try(file, learn, model.eval(), 'cpu')
+        if not given and isinstance(learn.dls.blocks[0], InputBlock) and learn.dls.blocks[0].try_weights: _try(file, learn, model.eval(), 'cpu')
     learn.model = model.eval()
     return learn
 

@@ -20,6 +20,7 @@ from ..core.core import UsageError, near
 # %% ../../nbs/deploy/00_parts.ipynb #1567dee6
 _rooms = { # module: the marked names in it, each of which is also the name in the file, after the room
     'data.block': 'TransformBlock CategoryBlock MultiCategoryBlock RegressionBlock Categorize MultiCategorize EncodedMultiCategorize OneHotEncode RegressionSetup',
+    'data.target': 'ForEach LossPerTarget',
     'data.items': 'parent_label',
     'train.activation': 'softmax sigmoid identity argmax threshold',
     'train.losses': 'CrossEntropyLossFlat LabelSmoothingCrossEntropy FocalLoss BCEWithLogitsLossFlat BCELossFlat MSELossFlat '

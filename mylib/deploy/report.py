@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ..core.core import UsageError, concise, isolated_rng, whole_file
-from ..data.block import CategoryBlock, table_of
+from ..data.block import CategoryBlock
 from ..interpret.classification import ClassificationInterpretation
 from ..interpret.interpretation import Interpretation
 from ..learner.bundle import bundle_versions
@@ -91,15 +91,14 @@ def _figure(src, lines, small=''):
 def _grid(figures): return f"<div class=grid>{''.join(figures)}</div>"
 
 # %% ../../nbs/deploy/02_report.ipynb #7879ae04
-def _are_pictures(blocks): return hasattr(blocks[0], 'show_batch')
+def _frame_table(df): return _table(list(df.columns), df.astype(object).values.tolist())
 
-def _samples(dl, blocks, n):
+def _samples(dls, n):
     "The first training samples: pictures in a grid, anything else as a table"
+    dl = dls.train
     with isolated_rng(): samples = dl.decode_batch(dl.few(n), n)
-    if not _are_pictures(blocks):
-        df = table_of(samples, blocks)
-        return _table(list(df.columns), df.values.tolist())
-    thumbs = [_thumb(s, blocks) for s in samples]
+    if not dls.layout.is_grid: return _frame_table(dls.layout.frame(samples, dls.blocks, dls.n_inp))
+    thumbs = [_thumb(s, dls.blocks) for s in samples]
     return _grid(_figure(src, said.split('\n')) for src,said in thumbs)
 
 # %% ../../nbs/deploy/02_report.ipynb #73a2f1ca
@@ -206,27 +205,21 @@ def _confusion(interp):
         _section('Classes', classes)
 
 # %% ../../nbs/deploy/02_report.ipynb #62f73caf
-def _mistake(interp, i):
-    "What was predicted of sample `i`, what it is, the loss, and the name of its file"
-    target,pipe,p = interp.blocks[-1],interp.dl.dataset.pipes[-1],interp.preds[i]
-    pred,targ = (target.text(pipe.decode(o)) for o in (interp.decoded[i], interp.targs[i]))
-    sure = f' ({p[interp.decoded[i]]:.0%})' if interp.decoded[i].ndim==0 and p.ndim==1 else ''
-    item = interp.dl.dataset.item(i)
-    return pred+sure,targ,interp.losses[i].item(),Path(item).name if isinstance(item, (str, os.PathLike)) else ''
+def _file_name(item): return Path(item).name if isinstance(item, (str, os.PathLike)) else ''
 
 def _worst(interp, n):
-    "The samples with the highest losses, with pictures where there are some"
-    idxs,n_inp = interp.top_losses(n)[1].tolist(),interp.dl.dataset.n_inp
-    with isolated_rng():
-        few = interp.dl.pick(idxs)
-        samples = few.decode_batch(few.one_batch(), max_n=None)
-    found = [(s[:n_inp], *_mistake(interp, i)) for s,i in zip(samples, idxs)]
-    if not _are_pictures(interp.blocks):
-        rows = [[interp.blocks[0].text(xs[0]), *rest[:3]] for xs,*rest in found]
-        return _section('Top losses', _table(['input', 'predicted', 'actual', 'loss'], rows))
+    "The samples with the highest losses, drawn where they are pictures"
+    dls,idxs = interp.dls,interp.top_losses(n)[1].tolist()
+    samples = interp.samples(idxs)
+    found = [(str(a), dls.targets.text(t), interp.losses[i].item()) for i,(a,t) in zip(idxs, interp.answers(idxs, samples))]
+    inputs = [interp.dl.samples.decode(s[:dls.n_inp]) for s in samples]
+    if not dls.layout.is_grid:
+        told = dict(zip(('predicted', 'actual', 'loss'), zip(*found)))
+        return _section('Top losses', _frame_table(dls.layout.frame(inputs, dls.blocks, dls.n_inp).assign(**told)))
     def figure(xs, pred, targ, loss, name):
-        return _figure(_thumb(xs, interp.blocks)[0], [f'predicted {pred}', f'is {targ}', f'loss {loss:.2f}'], name)
-    return _section('Top losses', _grid(figure(*o) for o in found))
+        return _figure(_thumb(xs, dls.blocks)[0], [f'predicted {pred}', f'is {targ}', f'loss {loss:.2f}'], name)
+    names = [_file_name(interp.dl.samples.item(i)) for i in idxs]
+    return _section('Top losses', _grid(figure(xs, *o, name) for xs,o,name in zip(inputs, found, names)))
 
 # %% ../../nbs/deploy/02_report.ipynb #99157e4d
 _style = """
@@ -264,7 +257,8 @@ def _tiles(learn):
     "The few numbers that everybody looks for"
     n = {name: dl.n for name,dl in zip(('train samples', 'valid samples'), learn.dls.loaders)}
     last = {k: v for k,v in learn.history[-1].items() if k not in ('epoch', 'train_loss', 'seconds')}
-    classes = {} if learn.dls.blocks[-1].vocab is None else dict(classes=len(learn.dls.vocab))
+    vocab = learn.dls.targets.vocab if len(learn.dls.targets)==1 else None
+    classes = {} if vocab is None else dict(classes=len(vocab))
     seconds = f"{sum(r['seconds'] for r in learn.history):.1f}"
     tiles = {**last, **n, **classes, 'epochs': len(learn.history), 'seconds': seconds}
     cells = ''.join(f'<div><dt>{_esc(k)}</dt><dd>{_number(v)}</dd></div>' for k,v in tiles.items())
@@ -313,7 +307,7 @@ def write_report(
     "Write a page about the last fit of `learn`: data, learning rate, losses, confusion, top losses"
     if not learn.history: raise UsageError("There is nothing to report on yet. Train first: learn.fit_one_cycle(5).")
     dls = learn.dls
-    sections = [_facts(learn, facts), _section('Samples', _samples(dls.train, dls.blocks, n_samples)),
+    sections = [_facts(learn, facts), _section('Samples', _samples(dls, n_samples)),
                 _rates(learn, finder, suggested), _course(learn)]
     if len(dls)>1: sections += _judged(learn, n_samples)
     file = Path(file)
@@ -323,6 +317,6 @@ def write_report(
 # %% ../../nbs/deploy/02_report.ipynb #87458b43
 def _judged(learn, n):
     "The sections that look at the validation set"
-    are_classes = isinstance(learn.dls.blocks[-1], CategoryBlock)
+    are_classes = all(isinstance(b, CategoryBlock) for b in learn.dls.targets.blocks) and len(learn.dls.targets)==1
     with learn.no_bar(): interp = (ClassificationInterpretation if are_classes else Interpretation).from_learner(learn)
     return [*([_confusion(interp)] if are_classes else []), _worst(interp, n)]

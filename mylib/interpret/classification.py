@@ -21,10 +21,13 @@ from .interpretation import Interpretation
 # %% ../../nbs/interpret/01_classification.ipynb #07ff58db
 class ClassificationInterpretation(Interpretation):
     "An interpretation whose targets are categories"
-    def __init__(self, dl, blocks, preds, targs, decoded, losses):
-        super().__init__(dl, blocks, preds, targs, decoded, losses)
-        self.vocab = blocks[-1].vocab
-        if self.vocab is None or targs.ndim!=1: raise UsageError(f"The targets, of shape {tuple(targs.shape)}, are not single categories. Use Interpretation, without a confusion matrix.")
+    def __init__(self, dl, dls, preds, targs, decoded, losses):
+        super().__init__(dl, dls, preds, targs, decoded, losses)
+        self.vocab = dls.targets.vocab
+        several = isinstance(targs, tuple)
+        if several or self.vocab is None or targs.ndim!=1:
+            kind = 'several' if several else f'of shape {tuple(targs.shape)}'
+            raise UsageError(f"The targets, {kind}, are not single categories. Use Interpretation, without a confusion matrix.")
 
     def confusion_matrix(self) -> np.ndarray: # (categories, categories): rows are actual, columns predicted
         "How often each category was taken for each"

@@ -11,26 +11,28 @@ Docs: https://mylib-team.github.io/mylib/interpret/interpretation.html.md"""
 __all__ = ['Interpretation']
 
 # %% ../../nbs/interpret/00_interpretation.ipynb #34e98c22
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
 from ..core.core import UsageError, concise, isolated_rng
-from ..data.block import TransformBlock
-from ..data.loaders import show_table
+from ..data.loaders import DataLoaders, our_loader
 from ..learner.learner import Learner
+from ..learner.predict import Answer
 
 # %% ../../nbs/interpret/00_interpretation.ipynb #ab4684f5
 class Interpretation:
     "Losses, predictions and targets of a set, to look at what went wrong"
     def __init__(self,
         dl, # The loader, in its order
-        blocks:list, # A Block a slot
-        preds:torch.Tensor, # Predictions, (n, ...)
-        targs:torch.Tensor, # Targets, (n, ...)
-        decoded, # What the predictions mean, (n, ...)
+        dls:DataLoaders, # Of the learner: what the slots are for
+        preds, # Predictions, (n, ...); of several targets a tuple
+        targs, # Targets, (n, ...); of several targets a tuple
+        decoded, # What the predictions mean, (n, ...); of several targets a tuple
         losses:torch.Tensor, # (n,)
-    ): self.dl,self.blocks,self.preds,self.targs,self.decoded,self.losses = dl,blocks,preds,targs,decoded,losses
+    ):
+        self.dl,self.dls = dl,dls
+        self.preds,self.targs,self.decoded,self.losses = preds,targs,decoded,losses
 
     @classmethod
     @concise
@@ -41,10 +43,10 @@ class Interpretation:
         act:Callable|None=None, # From output to prediction; `None`: what the loss or the Block says
     ):
         "Predict a set, and keep what is needed"
-        dl = learn.in_order(ds_idx) if dl is None else dl
+        dl = our_loader(learn.in_order(ds_idx) if dl is None else dl, 'Interpretation')
         preds,targs,decoded,losses = learn.get_preds(dl=dl, with_decoded=True, with_loss=True, act=act)
         if targs is None: raise UsageError("These items have no targets, so nothing is right or wrong. Make the loader with test_dl(items, with_labels=True).")
-        return cls(dl, learn.dls.blocks, preds, targs, decoded, losses)
+        return cls(dl, learn.dls, preds, targs, decoded, losses)
 
     def __len__(self): return len(self.losses)
     def __repr__(self): return f"{type(self).__name__} of {len(self)} samples, mean loss {self.losses.mean():.4f}"
@@ -56,16 +58,35 @@ class Interpretation:
     ) -> tuple: # Losses and positions in the set [, items], in that order
         "Losses in order, and which samples they belong to"
         losses,idxs = self.losses.topk(len(self) if k is None else min(k, len(self)), largest=largest)
-        return (losses, idxs, [self.dl.dataset.item(int(i)) for i in idxs]) if items else (losses, idxs)
+        return (losses, idxs, [self.dl.samples.item(int(i)) for i in idxs]) if items else (losses, idxs)
 
-    def verdicts(self, idxs) -> list[tuple]:
+    def samples(self,
+        idxs:Sequence[int], # Positions in the set
+    ) -> list[tuple]: # As they were before the batch transforms
+        "Load some samples again"
+        with isolated_rng():
+            few = self.dl.pick(idxs)
+            return few.undo_batch(few.one_batch(), max_n=None)
+
+    def answers(self,
+        idxs:Sequence[int], # Positions in the set
+        samples:Sequence[tuple]|None=None, # As of `samples`; `None`: they are loaded
+    ) -> list[tuple]: # For each sample what was predicted, and its decoded targets
+        "Say what was predicted of some samples, and what they are"
+        samples = self.samples(idxs) if samples is None else samples
+        def rows(x): return [self.dls.rows_of(_at(x, [i]))[0] for i in idxs]
+        found = zip(rows(self.preds), rows(self.decoded), rows(self.targs), samples)
+        return [(Answer(self.dls.targets, p, v, s), self.dls.decode_targets(t, s)) for p,v,t,s in found]
+
+    def verdicts(self,
+        idxs:Sequence[int], # Positions in the set
+        samples:Sequence[tuple]|None=None, # As of `samples`; `None`: they are loaded
+    ) -> list[tuple]:
         "For each sample, as text: prediction, target, loss and, for categories, the probability of the prediction"
-        target,pipe,res = self.blocks[-1],self.dl.dataset.pipes[-1],[]
-        for i in map(int, idxs):
-            pred,targ = (target.text(pipe.decode(o)) for o in (self.decoded[i], self.targs[i]))
-            sure = [f"{self.preds[i][self.decoded[i]]:.2f}"] if self.decoded[i].ndim==0 and self.preds[i].ndim==1 else []
-            res.append((pred, targ, f"{self.losses[i]:.2f}", *sure))
-        return res
+        def said(i, answer, targ):
+            sure = [] if answer.sure is None else [f'{answer.sure:.2f}']
+            return answer.text, self.dls.targets.text(targ), f'{self.losses[i]:.2f}', *sure
+        return [said(i, *o) for i,o in zip(idxs, self.answers(idxs, samples))]
 
     @concise
     def plot_top_losses(self,
@@ -77,11 +98,11 @@ class Interpretation:
     ):
         "Show the samples with the highest losses: prediction / target / loss / probability"
         idxs = self.top_losses(min(k, nrows*ncols) if nrows and ncols else k, largest)[1].tolist()
-        with isolated_rng():
-            few = self.dl.pick(idxs)
-            samples = few.decode_batch(few.one_batch(), max_n=None)
-        rows,first = self.verdicts(idxs),self.blocks[0]
+        samples = self.samples(idxs)
+        rows = self.verdicts(idxs, samples)
         names = ['prediction', 'target', 'loss', 'probability'][:len(rows[0])]
-        if hasattr(first, 'show_titled'):
-            return first.show_titled(samples, [' / '.join(r) for r in rows], self.blocks, nrows=nrows, ncols=ncols, figsize=figsize, suptitle=' / '.join(names))
-        return show_table([(s[0], *r) for s,r in zip(samples, rows)], [first, *[TransformBlock()]*len(names)], ['input', *names])
+        decoded = [self.dl.samples.decode(s) for s in samples]
+        self.dls.layout.remarks(decoded, rows, names, self.dls.blocks, self.dls.n_inp, nrows=nrows, ncols=ncols, figsize=figsize)
+
+# %% ../../nbs/interpret/00_interpretation.ipynb #7213a0c9
+def _at(x, idxs): return tuple(o[idxs] for o in x) if isinstance(x, tuple) else x[idxs]

@@ -24,7 +24,6 @@ from torch import nn
 
 from ..core.core import UsageError, whole_file
 from ..core.part import NotAPart, describe
-from ..data.dataset import Getter
 
 # %% ../../nbs/learner/02_bundle.ipynb #08217dc9
 format_version = 1
@@ -37,8 +36,6 @@ def bundle_versions() -> dict: # Name to version
 def _version(name):
     try: return version(name)
     except PackageNotFoundError: return None
-
-def _inference_tfms(tfms): return [f for f in tfms if not isinstance(f, Getter)]
 
 def _or_left_out(name, obj, given, left_out):
     "The description of something that inference can do without, or `None`, with a note in `left_out`"

@@ -122,7 +122,7 @@ class AverageUnknown(Changer):
     runs_after = EMA
     def before_valid(self, run):
         if run.opt is None: return # looking changes nothing
-        cats,classes = run.dls.train.dataset.cats,run.dls.classes
+        cats,classes = run.dls.train.samples.cats,run.dls.classes
         run.model.average_unknown([torch.bincount(cats[:,j].long(), minlength=len(o)) for j,o in enumerate(classes.values())])
 
 # %% ../../nbs/tabular/21_collab.ipynb #396fa019
@@ -241,7 +241,7 @@ def build_collab_model(
 def _check_range(dls, y_range):
     low,high = y_range
     if not low<high: raise UsageError(f"`y_range` is {tuple(y_range)}, but must be the lower end, then the upper: {(high, low)}.")
-    y = torch.cat([dl.dataset.y for dl in dls.loaders])
+    y = torch.cat([dl.samples.y for dl in dls.loaders])
     out = int(((y<low)|(y>high)).sum())
     if not out: return
     least,most = y.min().item(),y.max().item()

@@ -111,7 +111,7 @@ def _grid(ds, at_cat, at_cont, points):
 
 def _output_names(learn, n):
     "Names of what is predicted"
-    vocab,names = learn.dls.blocks[-1].vocab,list(learn.dls.train_ds.block.y_names)
+    vocab,names = learn.dls.targets.vocab,list(learn.dls.train_ds.block.y_names)
     return [str(o) for o in vocab] if vocab is not None and len(vocab)==n else names if len(names)==n else [f'output {i}' for i in range(n)]
 
 # %% ../../nbs/tabular/15_explain.ipynb #ce13bd22

@@ -135,7 +135,7 @@ def _averaged(loss_func, target):
 def _counted(dls, n_out):
     "How many numbers to predict"
     n = dls.c if n_out is None else n_out
-    if n is None: raise UsageError(f"The target's block, {dls.blocks[-1]!r}, does not say how many outputs it needs. Pass n_out=.")
+    if n is None: raise UsageError(f"The target's block, {dls.targets!r}, does not say how many outputs it needs. Pass n_out=.")
     if isinstance(dls.c, int) and n<dls.c: raise UsageError(f"`n_out` is {n}, but the targets need {dls.c} outputs. Leave it out, or pass at least that.")
     return n
 
@@ -151,7 +151,7 @@ def create_tabular_model(
     **config, # Settings, as of `tabular_config`
 ) -> nn.Module:
     "A model for the table of `dls`, which knows the scale of its numbers"
-    target,n_out = dls.blocks[-1],_counted(dls, n_out)
+    target,n_out = dls.targets,_counted(dls, n_out)
     emb_szs = get_emb_sz(dls, emb_szs) if emb_szs is None or isinstance(emb_szs, dict) else emb_szs
     average = _averaged(target.make_loss() if loss_func is None else loss_func, target)
     args = dict(emb_szs=[list(map(int, o)) for o in emb_szs], n_cont=len(dls.cont_names), n_out=n_out, layers=None if layers is None else list(layers),

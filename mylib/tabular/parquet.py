@@ -15,22 +15,22 @@ __all__ = ['ParquetSource', 'setup_by_column', 'ParquetDataset', 'ParquetLoader'
 
 # %% ../../nbs/tabular/06_parquet.ipynb #3950b360
 import copy, warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..core.core import UsageError, concise, default_device, generator, listed
-from ..data.block import TransformBlock
+from ..data.column import plain_column
+from ..data.block import TargetBlock, TransformBlock
 from ..data.loader import DataLoader
 from ..data.split import IndexSplitter, RandomSplitter, check_positions
-from .block import TableBlock, TableDataset, encode_target, setup_target, target_block
+from .block import TableBlock, TableDataset, columns_named, setup_target, target_block
 from .data import default_procs
-from .frame import as_frame, plain_column
+from .frame import as_frame
 from .procs import TableRows, TabularProc, chosen, make_procs, run_procs
 from .table import TableLoaders, check_cardinality, check_roles
 
@@ -101,18 +101,18 @@ class ParquetDataset(TableDataset):
     def __init__(self,
         source:ParquetSource,
         block:TableBlock, # Of the inputs, with processors that are ready
-        target:TransformBlock, # Of the targets
+        target:TargetBlock, # Of the targets
         mask:np.ndarray, # True for each row of the source that belongs to this data set
     ):
         super().__init__(block, target, None)
-        self.source,self.mask = source,mask
+        self.source,self.mask,self.new_only = source,mask,False
         self.at_group = [np.flatnonzero(mask[a:b]) for a,b in zip(source.starts, source.starts[1:])]
         self.counts = np.array([len(o) for o in self.at_group])
 
     def __len__(self): return int(self.counts.sum())
-    def take(self, idxs:Tensor) -> tuple:
-        "Single rows, by reading the groups that they are in"
-        ends = np.cumsum(self.counts)
+    def rows(self, idxs) -> tuple:
+        "Return single rows, by reading the groups that they are in"
+        ends,idxs = np.cumsum(self.counts),torch.as_tensor(idxs)
         groups = np.searchsorted(ends, idxs.numpy(), side='right')
         parts = {g: self.tensors_of(g) for g in dict.fromkeys(groups.tolist())}
         rows = [tuple(t[i-(ends[g]-self.counts[g])] for t in parts[g]) for i,g in zip(idxs.tolist(), groups.tolist())]
@@ -125,11 +125,11 @@ class ParquetDataset(TableDataset):
         cols = self.source.group(g, [*b.cat_names, *b.cont_names, *b.y_names])
         rows = TableRows({n: c[self.at_group[g]] for n,c in cols.items()}, b.cat_names, b.cont_names, b.y_names)
         run_procs(b.procs, rows)
-        return (*b.tensors(rows), torch.from_numpy(encode_target(rows, b.y_names, self.target)))
+        return (*b.tensors(rows), torch.from_numpy(self.target.encode_columns(columns_named(rows, b.y_names))))
 
-    def at(self, idxs:Sequence[int]) -> TableDataset: return self.with_tensors(self.take(torch.as_tensor(idxs)))
+    def at(self, idxs:Sequence[int]) -> TableDataset: return self.with_tensors(self.rows(idxs))
     def with_tensors(self, tensors:tuple) -> TableDataset: "Other rows, which are in memory"; return TableDataset(self.block, self.target, tensors)
-    def keep_on(self, _device): "Rows stay where they are"
+    def to_device(self, _device): "Rows stay where they are"
 
 # %% ../../nbs/tabular/06_parquet.ipynb #bd7f8a71
 class ParquetLoader(DataLoader):
@@ -149,11 +149,11 @@ class ParquetLoader(DataLoader):
         order = torch.randperm(len(tensors[0]), generator=generator(self.seed, epoch, 'rows', k))
         return tuple(t[order] for t in tensors)
 
-    def batches(self, epoch:int|None=None, start:int=0) -> Iterator: # Batches on the device; `epoch` is not advanced
-        "The batches of `epoch` from number `start` on"
-        epoch = self.epoch if epoch is None else epoch
-        whole = self._whole_batches(epoch)
-        yield from (self._on_device((cats.long(), *rest), epoch, b) for b,(cats,*rest) in islice(enumerate(whole), start, len(self)))
+    def raw_batches(self, epoch, start):
+        "Iterate over the batches of `epoch` from number `start` on"
+        for cats,*rest in islice(self._whole_batches(epoch), start, len(self)): yield self._shared((cats.long(), *rest))
+    def _shared(self, batch): return batch if self.shard is None else tuple(t[self.shard[0]::self.shard[1]] for t in batch)
+    def first_raw(self, n): return tuple(t[:n] for t in next(self.raw_batches(self.epoch, 0)))
 
     def _whole_batches(self, epoch):
         "Batches of all chunks, in order; the last one may be smaller"
@@ -176,16 +176,12 @@ class ParquetLoader(DataLoader):
                 if k+1<len(todo): ahead = pool.submit(self._chunk, *todo[k+1], epoch)
                 yield tensors
 
-    def _first_batch(self, n):
-        batch = next(self.batches())
-        return tuple(t[:n] for t in batch)
-
     def new(self,
         dataset=None, # `None`: the same
         **kwargs, # Any argument of `DataLoader`
     ) -> DataLoader: # Of rows in memory, if `dataset` is in memory
         "A loader with the same settings, but for those that are given"
-        names = 'batch_size shuffle drop_last batch_tfms training device seed'.split()
+        names = 'batch_size shuffle drop_last batch_tfms training device seed shard'.split()
         cls = ParquetLoader if dataset is None or isinstance(dataset, ParquetDataset) else DataLoader
         return cls(self.dataset if dataset is None else dataset, **{**{n: getattr(self, n) for n in names}, **kwargs})
 

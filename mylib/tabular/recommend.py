@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..core.core import UsageError, concise, listed, near, warn
 from ..learner.learner import Learner
-from ..learner.predict import unchanged
+from ..learner.predict import eval_view
 
 # %% ../../nbs/tabular/22_recommend.ipynb #8f6a9288
 def _about(learn):
@@ -44,13 +44,11 @@ def score_items(
 ) -> Tensor: # (n, n_items), on the CPU; column 0 is for an unknown item
     "What each of `users` would give each item"
     items = torch.arange(len(_about(learn)[2]), device=learn.device)
-    learn.model.to(learn.device)
+    model = eval_view(learn.model.to(learn.device))
     def scores(some):
         pairs = torch.stack([some.to(learn.device).repeat_interleave(len(items)), items.repeat(len(some))], 1)
-        return learn.model(pairs).reshape(len(some), len(items)).float().cpu()
-    with unchanged(learn.model):
-        learn.model.eval()
-        return torch.cat([scores(o) for o in users.split(max(1, 2**17//len(items)))])
+        return model(pairs).reshape(len(some), len(items)).float().cpu()
+    return torch.cat([scores(o) for o in users.split(max(1, 2**17//len(items)))])
 
 # %% ../../nbs/tabular/22_recommend.ipynb #7e6f4ee4
 def _rated_by(learn, user, n_items):

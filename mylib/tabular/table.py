@@ -24,7 +24,7 @@ from ..core.core import UsageError, concise, listed, warn
 from ..data.block import TransformBlock
 from ..data.loaders import DataLoaders
 from ..data.split import check_positions
-from .block import TableBlock, TableDataset, columns_of, encode_target, setup_target, target_block
+from .block import TableBlock, TableDataset, columns_named, columns_of, setup_target, target_block
 from .frame import as_frame, check_columns, cont_cat_split
 from .procs import TabularProc, TableRows, chosen, make_procs, run_procs, setup_procs
 
@@ -85,7 +85,7 @@ class TabularPandas(TableRows):
     def _finish(self):
         "Encode the targets, and write back where that was asked for"
         if self.y_names:
-            y = encode_target(self.cols, self.y_names, self.y_block)
+            y = self.y_block.encode_columns(columns_named(self.cols, self.y_names))
             names = self.y_names if y.ndim==1 or y.shape[1]==len(self.y_names) else list(self.y_block.vocab)
             self.cols.update({n: y if y.ndim==1 else y[:,j] for j,n in enumerate(names)})
             self._y,self.y_names = y,list(names)

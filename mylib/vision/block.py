@@ -1,8 +1,8 @@
-"""What the library knows of a slot that holds a picture
+"""What the library knows of a slot that holds an image
 
-`ImageBlock` opens a path as a picture, makes it a tensor after the user's item transforms, and turns the bytes of a
-batch into floats from 0 to 1 on the device. It also lays out samples whose first slot is a picture: a grid, with the
-target above each picture.
+`ImageBlock` opens a path as an image, makes it a tensor after the user's item transforms, and turns the bytes of a
+batch into floats from 0 to 1 on the device. Samples whose first slot is an image are laid out in a grid
+(`mylib.data.layout`).
 
 Docs: https://mylib-team.github.io/mylib/vision/block.html.md"""
 
@@ -12,67 +12,32 @@ Docs: https://mylib-team.github.io/mylib/vision/block.html.md"""
 __all__ = ['ImageBlock']
 
 # %% ../../nbs/vision/30_block.ipynb #da0d0b01
-from collections.abc import Sequence
-
 import numpy as np
-from matplotlib.textpath import TextPath
 from torch import Tensor
 
 from ..core.core import UsageError
 from ..core.part import part
-from ..core.show import get_grid, show_image
-from ..data.block import TransformBlock
+from ..core.show import show_image
+from ..data.block import InputBlock
+from ..data.layout import GridLayout
 from .image import OpenImage, PILImage, PILMask, TensorImage, TensorMask
 from .tensor import IntToFloatTensor, ToTensor
 
 # %% ../../nbs/vision/30_block.ipynb #f9753edf
 @part('vision.ImageBlock')
-class ImageBlock(TransformBlock):
-    "A picture; batches are (b, channels, height, width), float, 0 to 1"
+class ImageBlock(InputBlock):
+    "An image; batches are (b, channels, height, width), float, 0 to 1"
+    layout = GridLayout()
+
     def __init__(self,
-        cls:type[PILImage]=PILImage, # `PILImage` for colour, `PILImageBW` for grey
+        cls:type[PILImage]=PILImage, # `PILImage` for color, `PILImageBW` for gray
     ):
-        if not (isinstance(cls, type) and issubclass(cls, PILImage)): raise UsageError(f"`cls` is {cls!r}, but must be PILImage, PILImageBW or PILMask.")
+        if not (isinstance(cls, type) and issubclass(cls, PILImage)):
+            raise UsageError(f"`cls` is {cls!r}, but must be PILImage, PILImageBW or PILMask.")
         self.cls = cls
         super().__init__(OpenImage(cls), item_tfms=ToTensor(), batch_tfms=IntToFloatTensor())
 
     def blank(self): return np.zeros((32, 32, 3), dtype=np.uint8)
-    def wrap(self, x): return (TensorMask if issubclass(self.cls, PILMask) else TensorImage)(x)
+    def wrap(self, x, _batch): return (TensorMask if issubclass(self.cls, PILMask) else TensorImage)(x)
     def text(self, x): return f"{type(x).__name__} {tuple(x.shape)}"
     def show(self, x, ctx=None): return show_image(x, ctx=ctx) if isinstance(x, Tensor) else x.show(ctx=ctx)
-
-    def show_batch(self, samples:Sequence[tuple], blocks:Sequence[TransformBlock], *, nrows:int|None=None, ncols:int|None=None, figsize:tuple|None=None):
-        "Decoded `samples` in a grid, every slot shown on the axes of its sample"
-        axs = get_grid(len(samples), nrows=nrows, ncols=ncols, figsize=figsize, imsize=2)
-        for ax,sample in zip(axs, samples):
-            for block,x in zip(blocks, sample): block.show(x, ctx=ax)
-            _fit_title(ax, ax.get_title())
-
-    def show_results(self, samples:Sequence[tuple], outs:Sequence, blocks:Sequence[TransformBlock], *, nrows:int|None=None, ncols:int|None=None, figsize:tuple|None=None):
-        "Decoded `samples` in a grid, with the target above and the prediction `outs` below it, red where categories differ"
-        axs = get_grid(len(samples), nrows=nrows, ncols=ncols, figsize=figsize, imsize=2.2)
-        for ax,sample,out in zip(axs, samples, outs):
-            for block,x in zip(blocks, (*sample, out)) if len(sample)<len(blocks) else zip((*blocks, blocks[-1]), (*sample, out)): block.show(x, ctx=ax)
-            _fit_title(ax, ax.get_title())
-            if len(sample)==len(blocks) and blocks[-1].vocab is not None: ax.title.set_color('green' if _same(sample[-1], out) else 'red')
-
-    def show_titled(self, samples:Sequence[tuple], titles:Sequence[str], blocks:Sequence[TransformBlock], *, nrows:int|None=None, ncols:int|None=None, figsize:tuple|None=None, suptitle:str|None=None):
-        "The inputs of decoded `samples` in a grid, each under its title, and `suptitle` above them all"
-        axs = get_grid(len(samples), nrows=nrows, ncols=ncols, figsize=figsize, imsize=2.4, suptitle=suptitle)
-        for ax,sample,title in zip(axs, samples, titles):
-            blocks[0].show(sample[0], ctx=ax)
-            _fit_title(ax, title)
-
-# %% ../../nbs/vision/30_block.ipynb #2403c7fe
-def _fit_title(ax, title, size=9):
-    "Set `title` on lines, broken at ' / ', and in letters small enough for the width of `ax`"
-    def width(text): return max(TextPath((0, 0), o or ' ', size=size).get_extents().width for o in text.split('\n'))
-    fits = 0.93*72*ax.figure.get_figwidth()/ax.get_subplotspec().get_gridspec().ncols # points
-    lines = []
-    for piece in title.split(' / '):
-        if lines and width(f'{lines[-1]} / {piece}')<=fits: lines[-1] += f' / {piece}'
-        else: lines.append(piece)
-    ax.set_title('\n'.join(lines), fontsize=size*min(1., fits/max(1., *map(width, lines))))
-
-# %% ../../nbs/vision/30_block.ipynb #aee3c587
-def _same(a, b): return bool(np.all(np.asarray(a)==np.asarray(b))) if np.shape(a)==np.shape(b) else False

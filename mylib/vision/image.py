@@ -12,7 +12,7 @@ Docs: https://mylib-team.github.io/mylib/vision/image.html.md"""
 
 # %% auto #0
 __all__ = ['TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'decode_image', 'PILImage', 'PILImageBW', 'PILMask',
-           'OpenImage', 'ImageLoader']
+           'OpenImage']
 
 # %% ../../nbs/vision/02_image.ipynb #b6f6d816
 import io, os
@@ -29,7 +29,7 @@ from torchvision import tv_tensors
 from ..core.core import UsageError
 from ..core.part import part
 from ..core.show import show_image
-from ..data.transform import Transform
+from ..data.transform import Opener
 from .decode import find_upright, image_size, open_checked, shrink_size, unreadable
 from .modes import array_to_image, codes_to_image, to_array, to_codes, to_mode
 
@@ -231,44 +231,27 @@ _all_ = ['TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox']
 
 # %% ../../nbs/vision/02_image.ipynb #0bd07a41
 @part('vision.OpenImage')
-class OpenImage(Transform):
+class OpenImage(Opener):
     "Open whatever `cls` can open: a path, bytes, an array, a tensor, a PIL image"
     def __init__(self,
         cls:type[PILImage]=PILImage, # Class of the result
-    ): self.cls = cls
-    def encodes(self, x): return self.cls.create(x)
-    def loading(self,
-        side:int|None=None, # Shorter side in pixels that the later steps need; `None`: the whole image
-        cache=None, # Has `get(key)`, which may return `None`, and `put(key, array)`; `None`: decode every time
+    ): self.cls,self.side,self._full = cls,None,{}
+
+    def encodes(self, x): return self.cls.create(x) if self.side is None else _create(self.cls, x, self.side)
+    def at_side(self,
+        side:int|None, # Shorter side in pixels that the later steps need; `None`: the whole image
     ):
-        "Return the version of this step for a loader, which decodes no more than needed, once"
-        return ImageLoader(self.cls, side, cache=cache)
+        new = OpenImage(self.cls)
+        new.side = side
+        return new
 
-# %% ../../nbs/vision/02_image.ipynb #466e8579
-class ImageLoader(Transform):
-    "Open images as `cls` with a shorter side of at most `side` pixels, through a `cache`"
-    def __init__(self,
-        cls:type[PILImage], # Class of the result
-        side:int|None=None, # Shorter side in pixels, at most; `None`: the whole image
-        *,
-        cache=None, # Has `get(key)`, which may return `None`, and `put(key, array)`; `None`: decode every time
-    ): self.cls,self.side,self.cache,self._full = cls,side,cache,{}
-
-    def encodes(self, x):
-        if self.cache is None or not isinstance(x, (str, Path)): return _create(self.cls, x, self.side)
-        key = self.key(x)
-        kept = self.cache.get(key)
-        if kept is not None: return self.cls._of(kept, self._full.get(key) or image_size(x))
-        im = _create(self.cls, x, self.side)
-        kept,self._full[key] = im.pixels(),im.full_size
-        self.cache.put(key, kept)
-        return self.cls._of(kept, im.full_size)
-
-    def key(self,
-        path:str|Path, # An image file
-    ) -> tuple: # Changes when the file or this step does
-        "Return the key under which the cache stores the file"
-        try: stat = os.stat(path)
+    def key(self, x):
+        if not isinstance(x, (str, Path)): return None
+        try: stat = os.stat(x)
         except FileNotFoundError as e:
-            raise UsageError(f"There is no file {path}. Check the path; the current folder is {Path.cwd()}.") from e
-        return str(path), stat.st_size, stat.st_mtime_ns, f'{self.cls.part_name}:{self.side}'
+            raise UsageError(f"There is no file {x}. Check the path; the current folder is {Path.cwd()}.") from e
+        return str(x), stat.st_size, stat.st_mtime_ns, f'{self.cls.part_name}:{self.side}'
+    def pack(self, y, key):
+        self._full[key] = y.full_size
+        return y.pixels()
+    def unpack(self, array, key): return self.cls._of(array, self._full.get(key) or image_size(key[0]))

@@ -73,7 +73,7 @@ def vision_learner(
 ) -> Learner:
     "A learner for pictures, with a model from timm or torchvision"
     n_out = dls.c if n_out is None else n_out
-    if n_out is None: raise UsageError(f"The target's block, {dls.blocks[-1]!r}, does not say how many outputs it needs. Pass n_out=.")
+    if n_out is None: raise UsageError(f"The target's block, {dls.targets!r}, does not say how many outputs it needs. Pass n_out=.")
     if isinstance(dls.c, int) and n_out<dls.c: raise UsageError(f"`n_out` is {n_out}, but the targets need {dls.c} outputs. Leave it out, or pass at least that.")
     channels,*side = _picture_shape(dls)
     n_in = channels if n_in is None else n_in

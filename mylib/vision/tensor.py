@@ -29,6 +29,7 @@ from .image import PILImage, PILMask, TensorImage, TensorMask
 @part('vision.ToTensor')
 class ToTensor(Transform):
     "Convert an image to bytes (channel, height, width), a mask to integers (height, width)"
+    fixed = True
     def encodes(self, x:Image.Image):
         if isinstance(x, PILMask): return TensorMask(torch.from_numpy(np.array(x, dtype=np.int64)))
         pixels = x.pixels() if isinstance(x, PILImage) else x
