@@ -25,7 +25,7 @@ from mylib.callback.mixup import CutMix, MixUp
 from mylib.data.loaders import DataLoaders
 from mylib.learner.learner import Learner
 from mylib.nn.blocks import small_resnet
-from mylib.train.optimizers import ranger
+from mylib.train.lookahead import ranger
 from mylib.vision.augment import aug_transforms
 from mylib.vision.data import ImageDataLoaders
 from mylib.vision.learner import vision_learner
@@ -177,7 +177,7 @@ print(found['run']['epoch'], len(learn.history), len(said), str(said[0].message)
     done = subprocess.run([sys.executable, '-c', code, str(tmp_path)], capture_output=True, text=True, timeout=600)
     assert done.returncode==0, done.stderr
     last = done.stdout.splitlines()[-1]
-    assert re.match(r"1 3 2 .*last\.ckpt cannot be written: File too large\. Choose a folder that you may write to, with room for it\. The checkpoint before it is still there, and the fit goes on\. \['last\.ckpt'\]$", last), last
+    assert re.match(r"1 3 2 .*last\.ckpt cannot be written: File too large\. Choose a folder that you may write to, with enough free space\. The checkpoint before it is still there, and the fit goes on\. \['last\.ckpt'\]$", last), last
 
 
 COMMAND = [sys.executable, '-c', 'import sys; from mylib.deploy.cli import main; sys.exit(main())']

@@ -211,7 +211,7 @@ def part_cases(f):
         yield f'Resize as {where}', f(**{where: {'part': 'vision.Resize', 'args': {'size': 3}}}), 'do not fit each other|cannot be called'
     yield 'a model as a metric', f(training={'metrics': [{'part': 'nn.small_resnet', 'args': {'widths': [4000]*900}}]}), 'where none belongs'
     yield 'a number as a metric', f(training={'metrics': [3]}), '`metrics` is'
-    yield 'a class as a metric', f(training={'metrics': [{'part': 'train.FBeta'}]}), 'cannot be made without arguments'
+    yield 'a class as a metric', f(training={'metrics': [{'part': 'train.FBeta'}]}), 'cannot be created without arguments'
     yield 'text as the loss', f(training={'loss_func': 'os.system'}), '`loss_func` is'
     yield '2,000 parts', f(item_tfms=[{'part': 'vision.Resize', 'args': {'size': 16}}]*2000), 'more than 1,000 parts'
     yield 'a part in a part, 30 times', f(item_tfms=[deep('vision.OpenImage', 30)]), 'nested'

@@ -54,8 +54,8 @@ ok = member('ok.txt', b'ok')
 
 def bad_names():
     yield from [('../out', 'leads out'), ('a/../../out', 'leads out'), ('..', 'leads out'), ('a/..', 'leads out'), ('/out', 'absolute'), ('//out', 'absolute'), ('/etc/passwd', 'absolute'), ('C:/out', 'absolute'),
-                ('c:out', 'absolute'), ('..\\out', 'separator'), ('a\\b', 'separator'), ('a'*256, 'more than 255 bytes'), ('ä'*128, 'more than 255 bytes'), ('a/'*200+'b', 'one in the other'),
-                ('a/'*5000+'b', 'one in the other'), ('a'*100_000, 'more than 255 bytes|longer than a megabyte')]
+                ('c:out', 'absolute'), ('..\\out', 'separator'), ('a\\b', 'separator'), ('a'*256, 'more than 255 bytes'), ('ä'*128, 'more than 255 bytes'), ('a/'*200+'b', 'nested folders'),
+                ('a/'*5000+'b', 'nested folders'), ('a'*100_000, 'more than 255 bytes|longer than a megabyte')]
 
 
 def tar_cases():
@@ -66,10 +66,10 @@ def tar_cases():
         if kind!=b'Z': yield f'a {kind!r}', tarred(ok, member('x', type=kind, linkname='/etc/passwd')), f'is a {name}'
         yield f'a {kind!r} to a member', tarred(ok, member('x', type=kind, linkname='ok.txt'), member('x/y', b'z')), 'is a |also a file'
     yield 'a link, then a file through it', tarred(member('x', type=tarfile.SYMTYPE, linkname='/tmp'), member('x/owned', b'z')), 'is a link'
-    yield 'a name twice', tarred(ok, ok), 'is there twice'
-    yield 'a name twice, with a dot', tarred(ok, member('./ok.txt', b'x')), 'is there twice'
+    yield 'a name twice', tarred(ok, ok), 'occurs twice'
+    yield 'a name twice, with a dot', tarred(ok, member('./ok.txt', b'x')), 'occurs twice'
     yield 'a folder over a file', tarred(ok, member('ok.txt', type=tarfile.DIRTYPE)), 'also a file'
-    yield 'a file over a folder', tarred(member('ok', type=tarfile.DIRTYPE), member('ok', b'x')), 'is there twice'
+    yield 'a file over a folder', tarred(member('ok', type=tarfile.DIRTYPE), member('ok', b'x')), 'occurs twice'
     yield 'a file in a file', tarred(ok, member('ok.txt/x', b'x')), 'also a file'
     many = tarred(*[member(f'{i}') for i in range(2000)])
     yield 'too many', gzip.compress(many), '`max_files` allows no more', dict(max_files=1000)
@@ -92,7 +92,7 @@ def tar_cases():
     yield 'a size below zero', header(b'a', b'\xff'*11+b'\x00')+tarred(ok), 'damaged|makes no sense'
     yield 'a size of 8 exabytes', header(b'a', b'\x80'+b'\x7f'*11)+tarred(ok), '`max_ratio` allows no more|damaged'
     yield 'a size beyond the end', header(b'a', b'00000100000')+b'x'*512, 'damaged'
-    yield 'a long name below zero', header(b'././@LongLink', b'\xff'*12, b'L')+tarred(ok), 'damaged|is there twice'
+    yield 'a long name below zero', header(b'././@LongLink', b'\xff'*12, b'L')+tarred(ok), 'damaged|occurs twice'
     yield 'a sum that is wrong', tarred(ok)[:150]+b'777'+tarred(ok)[153:], 'damaged'
     yield 'a sum that is wrong, later', tarred(ok, member('b', b'b')).replace(b'b\0', b'c\0', 1), 'it has no end'
     yield 'rubbish in the middle', tarred(ok, end=False)+os.urandom(512)+tarred(ok), 'it has no end'
@@ -122,7 +122,7 @@ def zip_cases():
         if len(name)<65_000: yield f'a file {name[:20]!r} ({len(name)})', zipped(*both, (name, b'x')), match
     for kind,name in (stat.S_IFLNK, 'link'),(stat.S_IFIFO, 'device'),(stat.S_IFCHR, 'device'),(stat.S_IFBLK, 'device'),(stat.S_IFSOCK, 'device'):
         yield f'a {name} {kind:o}', zipped(*both, ('x', b'/etc/passwd', dict(external_attr=(kind|0o777)<<16))), f'is a {name}'
-    yield 'a name twice', zipped(*both, *both), 'is there twice'
+    yield 'a name twice', zipped(*both, *both), 'occurs twice'
     yield 'a folder over a file', zipped(*both, ('ok.txt/', b'')), 'also a file'
     yield 'a file in a file', zipped(*both, ('ok.txt/x', b'x')), 'also a file'
     yield 'a bomb', zipped(*[(f'{i}', bytes(40*MB), deflated) for i in range(4)]), '`max_ratio` allows no more'
@@ -216,7 +216,7 @@ def test_a_full_disk_is_said(tmp_path, monkeypatch):
     def full(*_args): raise OSError(28, 'No space left on device')
     monkeypatch.setattr(archive, '_copy', full)
     (tmp_path/'a.tar').write_bytes(tarred(ok))
-    with pytest.raises(ValueError, match='No space left on device. Make room'): unpack(tmp_path/'a.tar', tmp_path/'out')
+    with pytest.raises(ValueError, match='No space left on device. Free some space'): unpack(tmp_path/'a.tar', tmp_path/'out')
     assert os.listdir(tmp_path)==['a.tar']
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..core.core import UsageError, generator
-from ..train.losses import per_sample
+from ..train.per_sample import per_sample
 from .run import Changer
 from .precision import MixedPrecision
 

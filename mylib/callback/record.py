@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..core.core import UsageError, warn
-from ..train.metrics import as_metric
+from ..train.metric import as_metric
 from ..train.optimizer import Hyper, has_hyper
 from ..data.transform import as_slots
 from .run import Watcher

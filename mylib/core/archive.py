@@ -56,7 +56,7 @@ def _split_member_path(archive, name):
         _refuse(archive, name, 'has a name of more than 255 bytes, which file systems do not accept')
     return parts
 
-def _zip_members(archive):
+def _read_zip_members(archive):
     "Yield name, kind, size and an opener for each member; a zip marks links and devices in the Unix permissions"
     kinds = {0: 'file', 0o10: 'file', 0o04: 'folder', 0o12: 'link'}
     with zipfile.ZipFile(archive) as z:
@@ -87,7 +87,7 @@ def _open_tar(archive):
     opener = next((o for magic,o in _openers.items() if begin.startswith(magic)), open)
     with opener(archive, 'rb') as f: yield _Measured(f)
 
-def _tar_members(archive, max_size):
+def _read_tar_members(archive, max_size):
     "Yield name, kind, size and an opener for each member of a tar of at most `max_size` bytes after decompression"
     with _open_tar(archive) as stream, tarfile.open(fileobj=stream, mode='r:') as tar:
         while (m := tar.next()) is not None:
@@ -173,15 +173,15 @@ def unpack(
     max_size = max(2**27, int(max_ratio*archive.stat().st_size))
     with whole_folder(dest) as folder, _explain_errors(archive, dest):
         writer = _Unpacker(archive, folder, max_bytes, max_files, max_size)
-        for o in _members(archive, max_size): writer.add(*o)
+        for o in _read_members(archive, max_size): writer.add(*o)
         if not writer.files: raise UsageError(f"{archive} has no files. Delete it and get it again.")
-        if strip: _strip(folder)
+        if strip: _move_up(folder)
     return dest
 
 # %% ../../nbs/core/07_archive.ipynb #546ec57e
-def _members(archive, max_size):
+def _read_members(archive, max_size):
     with open(archive, 'rb') as f: is_zip = f.read(2)==b'PK'
-    return _zip_members(archive) if is_zip else _tar_members(archive, max_size)
+    return _read_zip_members(archive) if is_zip else _read_tar_members(archive, max_size)
 
 @contextmanager
 def _explain_errors(archive, dest):
@@ -189,17 +189,17 @@ def _explain_errors(archive, dest):
     try: yield
     except UsageError: raise
     except OSError as e:
-        if e.errno is None: raise _damage_error(archive, e) from e
+        if e.errno is None: raise _make_damage_error(archive, e) from e
         raise UsageError(f"{archive} was not unpacked to {dest}: {e.strerror}. Free some space, or choose another "
                          "folder.") from e
-    except Exception as e: raise _damage_error(archive, e) from e
+    except Exception as e: raise _make_damage_error(archive, e) from e
 
-def _damage_error(archive, e):
+def _make_damage_error(archive, e):
     return UsageError(f"{archive} is damaged, encrypted, or not a zip or tar archive "
                       f"({str(e)[:200] or type(e).__name__}). Delete it and get it again.")
 
 # %% ../../nbs/core/07_archive.ipynb #cbf6131b
-def _strip(folder):
+def _move_up(folder):
     "If `folder` contains only one folder, move its content up and remove it"
     top = list(folder.iterdir())
     if len(top)!=1 or not top[0].is_dir(): return
@@ -208,11 +208,11 @@ def _strip(folder):
     inner.rmdir()
 
 # %% ../../nbs/core/07_archive.ipynb #6e67eba8
-def _stem(name):
+def _remove_extensions(name):
     "Return the name of an archive without its extensions"
     return re.sub(r'\.(tgz|tbz2|txz|zip|tar(\.(gz|bz2|xz))?)$', '', name, flags=re.I)
 
-def _local_path(url):
+def _find_local_path(url):
     "Return the path of a local archive, or `None` for an address on the network"
     parsed = urllib.parse.urlparse(str(url))
     if parsed.scheme=='file': return Path(urllib.request.url2pathname(parsed.path))
@@ -220,7 +220,7 @@ def _local_path(url):
 
 def _get_archive(url, folder, name, force):
     "Return the archive of `url`, downloaded to `folder` if it is not local"
-    local = _local_path(url)
+    local = _find_local_path(url)
     if local is not None: return local
     if force: (folder/name).unlink(missing_ok=True)
     return download_url(url, folder/name)
@@ -237,10 +237,10 @@ def untar_data(
     data = home()/'data' if data is None else Path(data)
     if url==URLs.DIGITS: return digits_folder(data/'digits')
     name = Path(urllib.parse.unquote(urllib.parse.urlparse(str(url)).path)).name
-    if _stem(name) in ('', '.', '..'):
+    if _remove_extensions(name) in ('', '.', '..'):
         raise UsageError(f"{url} is not the address of an archive. Pass one of `URLs`, an address, or the path of an "
                          "archive.")
-    dest = data/_stem(name)
+    dest = data/_remove_extensions(name)
     if dest.is_dir() and not force_download: return dest
     packed = _get_archive(url, home()/'data' if archive is None else Path(archive), name, force_download)
     if not packed.is_file():

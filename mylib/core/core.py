@@ -59,7 +59,7 @@ def check_option(
         raise UsageError(f"`{name}` is {value!r}, but must be one of {options}.{near(value, options)}")
 
 # %% ../../nbs/core/00_core.ipynb #095ce4f6
-def _wrong_call(f, args, kwargs):
+def _check_call(f, args, kwargs):
     "Return a `TypeError` that suggests the closest name if `f` does not accept these arguments, else `None`"
     try: inspect.signature(f).bind(*args, **kwargs)
     except TypeError as e:
@@ -76,7 +76,7 @@ def _skip_own_frames(tb):
 def _shorten(e, f, args, kwargs):
     "Return the error to raise in place of `e`, without the library's frames; `None` to re-raise `e` unchanged"
     if os.environ.get('MYLIB_TRACE'): return None
-    wrong = _wrong_call(f, args, kwargs) if isinstance(e, TypeError) else None
+    wrong = _check_call(f, args, kwargs) if isinstance(e, TypeError) else None
     if wrong is not None: return wrong.with_traceback(None)
     if isinstance(e, UsageError) or (isinstance(e, KeyboardInterrupt) and e.args): return e.with_traceback(None)
     below = _skip_own_frames(e.__traceback__.tb_next)
@@ -111,7 +111,7 @@ class CannotWrite(UsageError, OSError):
     "A file that cannot be written, and what to do about it"
 
 # %% ../../nbs/core/00_core.ipynb #aeb005a0
-def _os_error(e):
+def _find_os_error(e):
     "Return the error of the file system behind `e`, or `None`; PyTorch wraps it in a `RuntimeError`"
     if isinstance(e, RuntimeError): e = e.__context__
     return e if isinstance(e, OSError) else None
@@ -131,7 +131,7 @@ def whole_file(
         os.replace(beside, file)
     except BaseException as e:
         with suppress(OSError): beside.unlink()
-        reason = _os_error(e)
+        reason = _find_os_error(e)
         if reason is None: raise
         raise CannotWrite(f"{file} cannot be written: {reason.strerror or reason}. Choose a folder that you may "
                           "write to, with enough free space.") from e
@@ -165,7 +165,7 @@ def set_seed(
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 # %% ../../nbs/core/00_core.ipynb #494de098
-def _accelerator_rng():
+def _get_accelerator_rng():
     "Return the functions that get and set the state of the accelerator in use; `None` if none has been initialized"
     if torch.cuda.is_initialized(): return torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all
     if torch.backends.mps.is_available(): return torch.mps.get_rng_state, torch.mps.set_rng_state
@@ -175,7 +175,7 @@ def _accelerator_rng():
 def rng_state() -> dict: # For `set_rng_state`: tensors, numbers and text
     "Return the state of the global streams of Python, NumPy, PyTorch and the accelerator in use"
     kind,words,*rest = np.random.get_state()
-    device = _accelerator_rng()
+    device = _get_accelerator_rng()
     return dict(python=random.getstate(), numpy=(kind, torch.from_numpy(words), *rest), torch=torch.get_rng_state(),
                 device=device[0]() if device else None)
 
@@ -187,7 +187,7 @@ def set_rng_state(
     random.setstate(state['python'])
     np.random.set_state((kind, words.cpu().numpy(), *rest))
     torch.set_rng_state(state['torch'].cpu())
-    device,kept = _accelerator_rng(),state['device']
+    device,kept = _get_accelerator_rng(),state['device']
     if device and kept is not None:
         device[1]([o.cpu() for o in kept] if isinstance(kept, (list, tuple)) else kept.cpu())
 
@@ -206,7 +206,7 @@ def isolated_rng(
 @contextmanager
 def isolated_torch_rng():
     "Restore only PyTorch's streams at the end of the block, which is about a hundred times faster than `isolated_rng`"
-    state,device = torch.get_rng_state(),_accelerator_rng()
+    state,device = torch.get_rng_state(),_get_accelerator_rng()
     kept = device[0]() if device else None
     try: yield
     finally:

@@ -120,7 +120,7 @@ class URLs:
     YELP_REVIEWS_POLARITY = f'{S3_NLP}yelp_review_polarity_csv.tgz'
 
 # %% ../../nbs/core/05_download.ipynb #18a468d2
-def _download_error(url, dest, reason):
+def _make_download_error(url, dest, reason):
     return UsageError(f"Could not download {url}: {reason}. Check the address and the network, or put the file at "
                       f"{dest} yourself; it is then used without network.")
 
@@ -131,29 +131,29 @@ def _fetch_with_retries(url, dest, part, note, retries, **how):
         except TooLarge as e:
             _discard(part, note)
             reason = f"it has {e} bytes or more, and `max_bytes` allows {how['max_bytes']:,}"
-            raise _download_error(url, dest, reason) from None
+            raise _make_download_error(url, dest, reason) from None
         except urllib.error.HTTPError as e:
-            reason = f"the server answers {e.code} {_printable(e.reason)}"
+            reason = f"the server answers {e.code} {_make_printable(e.reason)}"
             e.close()
             if e.code==416: _discard(part, note)
-            elif e.code<500 and e.code not in (408, 429): raise _download_error(url, dest, reason) from e
-        except urllib.error.URLError as e: reason = _printable(getattr(e.reason, 'strerror', None) or e.reason)
+            elif e.code<500 and e.code not in (408, 429): raise _make_download_error(url, dest, reason) from e
+        except urllib.error.URLError as e: reason = _make_printable(getattr(e.reason, 'strerror', None) or e.reason)
         except (OSError, http.client.HTTPException, ValueError) as e:
-            if getattr(e, 'errno', None)==errno.ENOSPC: raise _download_error(url, dest, e.strerror) from e
+            if getattr(e, 'errno', None)==errno.ENOSPC: raise _make_download_error(url, dest, e.strerror) from e
             if isinstance(e, WrongPart): _discard(part, note)
-            reason = _printable(e) or type(e).__name__
+            reason = _make_printable(e) or type(e).__name__
         if i<retries: time.sleep(min(2**i/2, 8))
-    raise _download_error(url, dest, reason)
+    raise _make_download_error(url, dest, reason)
 
 def _discard(part, note):
     os.truncate(part, 0)
     note.unlink(missing_ok=True)
 
-def _printable(o):
+def _make_printable(o):
     "Return what a server said as one short line of printable characters"
     return ''.join(c if c.isprintable() else ' ' for c in str(o))[:200].strip()
 
-def _destination(url, dest):
+def _find_destination(url, dest):
     "Return the final path: by default in the data folder, under the file name of the address"
     name = Path(urllib.parse.unquote(urllib.parse.urlparse(url).path)).name
     if name in ('', '.', '..') or not name.isprintable(): name = 'download'
@@ -161,17 +161,17 @@ def _destination(url, dest):
     return dest/name if dest.is_dir() else dest
 
 # %% ../../nbs/core/05_download.ipynb #5e7bc5a5
-def _sha256(path):
+def _hash_file(path):
     digest = hashlib.sha256()
     with open(path, 'rb') as f:
         while block := f.read(1<<20): digest.update(block)
     return digest.hexdigest()
 
-def _is_right(dest, sha256): return dest.exists() and (sha256 is None or _sha256(dest)==sha256.lower())
+def _is_right(dest, sha256): return dest.exists() and (sha256 is None or _hash_file(dest)==sha256.lower())
 
 def _check_and_rename(url, part, note, dest, sha256):
     "Check the complete file and give it its final name"
-    found = _sha256(part) if sha256 else None
+    found = _hash_file(part) if sha256 else None
     note.unlink(missing_ok=True)
     if sha256 and found!=sha256.lower():
         part.unlink()
@@ -196,7 +196,7 @@ def download_url(
     if urllib.parse.urlparse(url).scheme not in ('http', 'https', 'file'):
         raise UsageError(f"`url` is {str(url)!r}, which is not an address. It must begin with http://, https:// or "
                          "file://.")
-    dest = _destination(url, dest)
+    dest = _find_destination(url, dest)
     part,note = dest.with_name(dest.name+'.part'),dest.with_name(dest.name+'.part.version')
     if _is_right(dest, sha256): return dest
     with _advise_home(dest):

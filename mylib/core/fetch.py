@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # %% ../../nbs/core/04_fetch.ipynb #6d82a3ca
-def _request(url, part, note):
+def _make_request(url, part, note):
     "Create the request for the bytes that `part` is missing"
     headers = {'User-Agent': 'Mozilla/5.0 (mylib)', 'Accept-Encoding': 'identity'}
     have = part.stat().st_size
@@ -24,7 +24,7 @@ def _request(url, part, note):
     if have and version: headers.update({'Range': f'bytes={have}-', 'If-Range': version})
     return urllib.request.Request(url, headers=headers)
 
-def _version(headers):
+def _read_version(headers):
     "Return the server's name of this version of the file; a weak ETag may be shared by different bytes, so skip it"
     tag = headers.get('ETag', '')
     name = tag if tag and not tag.startswith('W/') else headers.get('Last-Modified', '')
@@ -116,13 +116,13 @@ class _Watch:
         opener = urllib.request.OpenerDirector()
         for o in (urllib.request.ProxyHandler(), urllib.request.UnknownHandler(),
                   urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor(),
-                  urllib.request.FileHandler(), _Redirects(), *self._handlers()): opener.add_handler(o)
+                  urllib.request.FileHandler(), _Redirects(), *self._make_handlers()): opener.add_handler(o)
         try: return opener.open(request, timeout=self.timeout)
         except (OSError, http.client.HTTPException) as e:
             if self.stopped: raise TimeoutError(self.stopped) from e
             raise
 
-    def _handlers(self):
+    def _make_handlers(self):
         "Return handlers of http and https that store their socket in `self.sock`"
         watch = self
         def _watched(base):
@@ -148,11 +148,11 @@ def fetch(
     min_rate:float, # Minimum bytes per second, on average over `3*timeout` seconds
 ):
     "Download what `part` is missing; raise an error if it is not complete afterwards"
-    with _Watch(timeout, min_rate) as watch, watch.open(_request(url, part, note)) as response:
+    with _Watch(timeout, min_rate) as watch, watch.open(_make_request(url, part, note)) as response:
         start,total = _check_answer(response, part.stat().st_size, max_bytes)
         _check_encoding(url, response.headers)
-        note.write_text(_version(response.headers))
-        with open(part, 'r+b') as f, _progress_bar(part.stem, start, total, show) as bar:
+        note.write_text(_read_version(response.headers))
+        with open(part, 'r+b') as f, _make_progress_bar(part.stem, start, total, show) as bar:
             f.truncate(start)
             f.seek(start)
             while block := response.read1(1<<16):
@@ -164,7 +164,7 @@ def fetch(
     if watch.stopped: raise TimeoutError(watch.stopped)
     if total is not None and size!=total: raise http.client.HTTPException(f"{size} of {total} bytes came")
 
-def _progress_bar(name, start, total, show):
+def _make_progress_bar(name, start, total, show):
     if not show: return contextlib.nullcontext()
     from tqdm.auto import tqdm
     return tqdm(desc=name, initial=start, total=total, unit='B', unit_scale=True, leave=False)

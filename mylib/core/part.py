@@ -31,7 +31,7 @@ class NotAPart(TypeError):
     "An object that cannot be saved in an exported model, because it is neither marked nor JSON"
 
 # %% ../../nbs/core/02_part.ipynb #310db86c
-def _init_args(obj):
+def _get_init_args(obj):
     "Return the arguments that create `obj` again"
     if hasattr(obj, 'part_args'): return obj.part_args
     names = [n for n,p in inspect.signature(type(obj).__init__).parameters.items()
@@ -65,11 +65,11 @@ def describe(
     if isinstance(obj, functools.partial): return _describe_partial(obj, where, given)
     name = own_mark(obj)
     if not isinstance(name, str):
-        raise NotAPart(f"{where} contains `{_type_name(obj)}`, which is not a marked part of the library. "
+        raise NotAPart(f"{where} contains `{_get_type_name(obj)}`, which is not a marked part of the library. "
                        "Give it a name, export(..., parts={'mine': it}), and pass it again when loading, "
                        "load_learner(..., parts={'mine': it}).")
     if inspect.isclass(obj) or inspect.isroutine(obj): return {'part': name}
-    return {'part': name, 'args': describe(dict(_init_args(obj)), where, given)}
+    return {'part': name, 'args': describe(dict(_get_init_args(obj)), where, given)}
 
 # %% ../../nbs/core/02_part.ipynb #a36d8c0e
 def _describe_partial(obj, where, given):
@@ -79,7 +79,7 @@ def _describe_partial(obj, where, given):
                        "Use names: partial(f, thresh=0.2).")
     return {**describe(obj.func, where, given), 'partial': describe(dict(obj.keywords), where, given)}
 
-def _type_name(obj): return getattr(obj, '__qualname__', type(obj).__qualname__)
+def _get_type_name(obj): return getattr(obj, '__qualname__', type(obj).__qualname__)
 
 # %% ../../nbs/core/02_part.ipynb #efee642f
 def made_by(

@@ -34,7 +34,7 @@ def _to_array(im):
     raise UsageError(f"An image of shape {im.shape} cannot be shown. Pass one image: (height, width), "
                      "(3, height, width) as a tensor, or (height, width, 3) as an array.")
 
-def _gray_range(im):
+def _find_gray_range(im):
     "Return the values to draw in black and white; an empty dict lets matplotlib scale the values"
     if im.dtype==np.uint8: return dict(vmin=0, vmax=255)
     if im.dtype==bool or im.dtype.kind=='f' and im.size and im.min()>=0 and im.max()<=1: return dict(vmin=0, vmax=1)
@@ -55,7 +55,7 @@ def show_image(
     if ax is None: ax = plt.subplots(figsize=figsize)[1]
     im = _to_array(im)
     if im.ndim==2 and cmap is not None: kwargs['cmap'] = cmap
-    elif im.ndim==2: kwargs = {'cmap': 'gray', **({} if 'norm' in kwargs else _gray_range(im)), **kwargs}
+    elif im.ndim==2: kwargs = {'cmap': 'gray', **({} if 'norm' in kwargs else _find_gray_range(im)), **kwargs}
     elif im.dtype.kind=='f': im = im.clip(0, 1)
     ax.imshow(im, **kwargs)
     if title is not None: ax.set_title(str(title))

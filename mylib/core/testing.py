@@ -34,7 +34,7 @@ def synth_line(
     return x, 2*x + 3 + 0.1*torch.randn(n, 1, generator=gen)
 
 # %% ../../nbs/core/01_testing.ipynb #ed092179
-def _corners(shape, x, y, r):
+def _find_corners(shape, x, y, r):
     "Return the corner points of `shape` around the center `x`,`y`"
     third = r/3
     return dict(square=[(x-r,y-r), (x+r,y-r), (x+r,y+r), (x-r,y+r)],
@@ -52,7 +52,7 @@ def _draw_shape(shape, size, rng):
     img = Image.new('RGB', (size, size), ground)
     draw = ImageDraw.Draw(img)
     if shape=='circle': draw.ellipse((x-r, y-r, x+r, y+r), fill=ink)
-    else: draw.polygon(_corners(shape, x, y, r), fill=ink)
+    else: draw.polygon(_find_corners(shape, x, y, r), fill=ink)
     return img
 
 # %% ../../nbs/core/01_testing.ipynb #13a17501

@@ -79,17 +79,22 @@ from ..nn.hooks import Hook, Hooks, hook_output, hook_outputs, dummy_eval, model
 
 from ..train.losses import (CrossEntropyLossFlat, LabelSmoothingCrossEntropy, FocalLoss, BCEWithLogitsLossFlat,
     BCELossFlat, MSELossFlat, L1LossFlat, DiceLoss)
-from ..train.metrics import (Metric, Mean, as_metric, accuracy, error_rate, top_k_accuracy, accuracy_multi, mse,
+from ..train.metric import Metric, Mean, as_metric
+from ..train.metrics import (accuracy, error_rate, top_k_accuracy, accuracy_multi, mse,
     mae, msle, rmse, exp_rmspe, perplexity, Perplexity, foreground_acc, Dice, JaccardCoeff, DiceMulti)
-from mylib.train.scikit import (ScikitMetric, Decision, F1Score, FBeta, Precision, Recall, Jaccard, HammingLoss,
-    BalancedAccuracy, CohenKappa, MatthewsCorrCoef, RocAucBinary, APScoreBinary, RocAuc, MultiDecision, F1ScoreMulti,
-    PrecisionMulti, RecallMulti, HammingLossMulti, RocAucMulti, Numbers, R2Score, ExplainedVariance, PearsonCorrCoef,
-    SpearmanCorrCoef)
+from ..train.scikit import (ScikitMetric, Decision, F1Score, FBeta, Precision, Recall, Jaccard, HammingLoss,
+    BalancedAccuracy, CohenKappa, MatthewsCorrCoef)
+from ..train.roc import RocAucBinary, APScoreBinary, RocAuc
+from mylib.train.multilabel import (MultiDecision, F1ScoreMulti, PrecisionMulti, RecallMulti, HammingLossMulti,
+    RocAucMulti)
+from ..train.regression import Numbers, R2Score, ExplainedVariance, PearsonCorrCoef, SpearmanCorrCoef
 from ..train.schedule import SchedLin, SchedCos, SchedNo, SchedExp, SchedPoly, combine_scheds, combined_cos
-from ..train.optimizer import (even_mults, spread, norm_params, get_hyper, set_hyper, weight_decay, l2_reg,
-    sgd_step, Optimizer, momentum_step, average_grad, average_sqr_grad, rms_prop_step, adam_step)
-from ..train.optimizers import (SGD, Adam, AdamW, RMSProp, RAdam, qhadam_step, QHAdam, larc_step, Larc, lamb_step,
-    Lamb, Lookahead, ranger, OptimWrapper)
+from ..train.optimizer import even_mults, spread, norm_params, get_hyper, set_hyper
+from ..train.stepper import (weight_decay, l2_reg, sgd_step, Optimizer, momentum_step, average_grad,
+    average_sqr_grad, rms_prop_step, adam_step)
+from ..train.optimizers import SGD, Adam, AdamW, RMSProp, RAdam, qhadam_step, QHAdam, OptimWrapper
+from ..train.layerwise import larc_step, Larc, lamb_step, Lamb
+from ..train.lookahead import Lookahead, ranger
 
 from .transform import Transform, RandTransform, Opener, transform_slots, Pipeline
 from .items import (image_extensions, get_files, get_image_files, get_text_files, FileGetter, ImageGetter,

@@ -25,7 +25,8 @@ from .stack import stack_values
 from .layout import Layout, TableLayout
 from .column import coded, numbers, refuse_gaps
 from .vocab import CategoryMap, is_missing, plain_value
-from ..train.losses import (BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat, argmax, identity, sigmoid, softmax, threshold)
+from ..train.activation import argmax, identity, sigmoid, softmax, threshold
+from ..train.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 from ..train.metrics import accuracy_multi, error_rate, rmse
 
 # %% ../../nbs/data/07_block.ipynb #ba606c87

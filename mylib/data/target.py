@@ -21,8 +21,8 @@ from torch import Tensor
 from ..core.core import UsageError
 from ..core.part import part
 from .block import TransformBlock, as_target
-from ..train.losses import per_sample
-from ..train.metrics import as_metric
+from ..train.per_sample import per_sample
+from ..train.metric import as_metric
 
 # %% ../../nbs/data/08_target.ipynb #458fc751
 @part('data.ForEach')

@@ -22,13 +22,18 @@ _rooms = { # module: the marked names in it, each of which is also the name in t
     'data.block': 'TransformBlock CategoryBlock MultiCategoryBlock RegressionBlock Categorize MultiCategorize EncodedMultiCategorize OneHotEncode RegressionSetup',
     'data.target': 'ForEach LossPerTarget',
     'data.items': 'parent_label',
-    'train.losses': 'softmax sigmoid identity argmax threshold CrossEntropyLossFlat LabelSmoothingCrossEntropy FocalLoss BCEWithLogitsLossFlat '
-                    'BCELossFlat MSELossFlat L1LossFlat DiceLoss',
-    'train.metrics': 'accuracy error_rate top_k_accuracy accuracy_multi mse mae msle rmse exp_rmspe perplexity Perplexity foreground_acc Dice '
-                     'JaccardCoeff DiceMulti',
-    'train.scikit': 'APScoreBinary BalancedAccuracy CohenKappa ExplainedVariance F1Score F1ScoreMulti FBeta HammingLoss HammingLossMulti Jaccard '
-                    'MatthewsCorrCoef PearsonCorrCoef Precision PrecisionMulti R2Score Recall RecallMulti RocAuc RocAucBinary RocAucMulti SpearmanCorrCoef',
-    'train.optimizers': 'SGD Adam AdamW RMSProp RAdam QHAdam Larc Lamb Lookahead ranger OptimWrapper',
+    'train.activation': 'softmax sigmoid identity argmax threshold',
+    'train.losses': 'CrossEntropyLossFlat LabelSmoothingCrossEntropy FocalLoss BCEWithLogitsLossFlat BCELossFlat MSELossFlat '
+                    'L1LossFlat DiceLoss',
+    'train.metrics': 'accuracy error_rate top_k_accuracy accuracy_multi mse mae msle rmse exp_rmspe perplexity Perplexity '
+                     'foreground_acc Dice JaccardCoeff DiceMulti',
+    'train.scikit': 'BalancedAccuracy CohenKappa F1Score FBeta HammingLoss Jaccard MatthewsCorrCoef Precision Recall',
+    'train.roc': 'APScoreBinary RocAuc RocAucBinary',
+    'train.multilabel': 'F1ScoreMulti HammingLossMulti PrecisionMulti RecallMulti RocAucMulti',
+    'train.regression': 'ExplainedVariance PearsonCorrCoef R2Score SpearmanCorrCoef',
+    'train.optimizers': 'SGD Adam AdamW RMSProp RAdam QHAdam OptimWrapper',
+    'train.layerwise': 'Larc Lamb',
+    'train.lookahead': 'Lookahead ranger',
     'nn.blocks': 'simple_cnn small_resnet',
     'tabular.procs': 'FillMissing Categorify Normalize',
     'tabular.block': 'TableBlock',

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ..core.core import isolated_rng
 from ..nn.hooks import keep_modes
-from ..train.losses import per_sample
+from ..train.per_sample import per_sample
 from ..data.transform import as_slots
 from ..data.target import Targets
 from ..data.loader import Loader

@@ -97,7 +97,7 @@ class _Times(Module):
     def forward(self, x, orig): return x*orig
 
 # %% ../../nbs/nn/01_blocks.ipynb #59dee9c3
-def _branch(expansion, ni, nf, nh, stride, groups, act_cls, ks, **kwargs):
+def _make_branch(expansion, ni, nf, nh, stride, groups, act_cls, ks, **kwargs):
     "Create two convolutions, or three of which the middle one has fewer channels"
     zero = dict(norm_type=NormType.BatchZero, act_cls=None, **kwargs)
     if expansion==1:
@@ -107,7 +107,7 @@ def _branch(expansion, ni, nf, nh, stride, groups, act_cls, ks, **kwargs):
             ConvLayer(nh, nh, ks, stride, groups=groups, act_cls=act_cls, **kwargs),
             ConvLayer(nh, nf, 1, **zero)]
 
-def _shortcut(ni, nf, stride, ndim):
+def _make_shortcut(ni, nf, stride, ndim):
     "Pool the input, then change its channels ([Bag of tricks](https://arxiv.org/abs/1812.01187), fig. 2c)"
     pool = [getattr(nn, f'AvgPool{ndim}d')(stride, ceil_mode=True)] if stride!=1 else []
     return nn.Sequential(*pool, *([ConvLayer(ni, nf, 1, act_cls=None, ndim=ndim)] if ni!=nf else []))
@@ -131,10 +131,10 @@ class ResBlock(Module):
     ):
         nh = nf if nh is None else nh
         ni,nf = ni*expansion,nf*expansion
-        convs = _branch(expansion, ni, nf, nh, stride, groups, act_cls, ks, ndim=ndim)
+        convs = _make_branch(expansion, ni, nf, nh, stride, groups, act_cls, ks, ndim=ndim)
         if reduction: convs.append(SEModule(nf, reduction, act_cls))
         if sa: convs.append(SimpleSelfAttention(nf))
-        self.convs,self.idpath,self.act = nn.Sequential(*convs),_shortcut(ni, nf, stride, ndim),act_cls()
+        self.convs,self.idpath,self.act = nn.Sequential(*convs),_make_shortcut(ni, nf, stride, ndim),act_cls()
     def forward(self, x): return self.act(self.convs(x) + self.idpath(x))
 
 def SEBlock(

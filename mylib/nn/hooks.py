@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from ..core.core import isolated_rng, to_device
 
 # %% ../../nbs/nn/02_hooks.ipynb #0badfdf0
-def _prepare(x, detach, cpu):
+def _prepare_stored(x, detach, cpu):
     "Return `x` as it is stored: nested tensors, detached and moved to the CPU if wanted"
-    if isinstance(x, (tuple, list)): return type(x)(_prepare(o, detach, cpu) for o in x)
+    if isinstance(x, (tuple, list)): return type(x)(_prepare_stored(o, detach, cpu) for o in x)
     if not isinstance(x, Tensor): return x
     x = x.detach() if detach else x
     return x.cpu() if cpu else x
@@ -44,8 +44,8 @@ class Hook:
         self.handle = m.register_forward_hook(self._hook) if is_forward else m.register_full_backward_hook(self._hook)
 
     def _hook(self, module, inp, out):
-        if self.detach: inp,out = _prepare(inp, True, self.cpu),_prepare(out, True, self.cpu)
-        self.stored = _prepare(self.hook_func(module, inp, out), False, self.cpu)
+        if self.detach: inp,out = _prepare_stored(inp, True, self.cpu),_prepare_stored(out, True, self.cpu)
+        self.stored = _prepare_stored(self.hook_func(module, inp, out), False, self.cpu)
     def remove(self): "Stop watching the module"; self.handle.remove()
     def __enter__(self): return self
     def __exit__(self, *_exc): self.remove()
@@ -76,7 +76,7 @@ def _get_output(_m, _i, o): return o
 class _GradHook(Hook):
     "Keep the gradient of the output"
     def __init__(self, m, detach, cpu): super().__init__(m, _get_output, True, detach, cpu)
-    def _keep(self, grad): self.stored = _prepare(grad, self.detach, self.cpu)
+    def _keep(self, grad): self.stored = _prepare_stored(grad, self.detach, self.cpu)
     def _hook(self, _module, _inp, out):
         if out.requires_grad: out.register_hook(self._keep)
 
@@ -165,13 +165,13 @@ def n_params(
     ps = list(model.parameters())
     return sum(p.numel() for p in ps), sum(p.numel() for p in ps if p.requires_grad)
 
-def _leaves(model):
+def _find_leaves(model):
     "Return named modules without children; a parametrization, which only computes a weight, is not a child"
     return [(n, m) for n,m in model.named_modules()
             if 'parametrizations' not in n and all(k=='parametrizations' for k,_ in m.named_children())]
 
-def _nested_shape(x):
-    if isinstance(x, (tuple, list)): return [_nested_shape(o) for o in x]
+def _get_nested_shape(x):
+    if isinstance(x, (tuple, list)): return [_get_nested_shape(o) for o in x]
     return tuple(x.shape) if hasattr(x, 'shape') else None
 
 # %% ../../nbs/nn/02_hooks.ipynb #017bc8c1
@@ -183,10 +183,10 @@ def layer_info(
     rows = {}
     def _note(name, m, _i, out):
         total,trained = n_params(m)
-        row = dict(name=name, type=type(m).__name__.removeprefix('Parametrized'), shape=_nested_shape(out),
+        row = dict(name=name, type=type(m).__name__.removeprefix('Parametrized'), shape=_get_nested_shape(out),
                    n_params=total, trainable=trained>0 if total else None)
         rows.setdefault(name, row)
-    hooks = [Hook(m, partial(_note, n)) for n,m in _leaves(model)]
+    hooks = [Hook(m, partial(_note, n)) for n,m in _find_leaves(model)]
     like = next(model.parameters(), torch.empty(0))
     try:
         with eval_mode(model), torch.no_grad(), isolated_rng(): model(*to_device(xb, like.device))

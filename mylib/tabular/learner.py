@@ -23,7 +23,7 @@ from torch import nn
 
 from ..core.core import UsageError, check_option, concise, generator, near
 from ..core.part import made_by, part
-from ..train.losses import sigmoid, softmax
+from ..train.activation import sigmoid, softmax
 from ..train.optimizer import params
 from ..train.optimizers import Adam
 from ..data.loaders import DataLoaders
