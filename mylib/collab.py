@@ -14,6 +14,8 @@ __all__ = ['TableRows', 'TabularProc', 'FillStrategy', 'FillMissing', 'Categorif
            'recommend', 'item_factors', 'nearest_items', 'ranking_metrics', 'plot_factors']
 
 # %% ../nbs/tabular/98_collab.ipynb #b3437e70
+from .data import all as data_face
+from .data.all import *
 from .tabular.procs import TableRows, TabularProc, FillStrategy, FillMissing, Categorify, Normalize
 from .tabular.table import TabularPandas, TableLoaders
 from .tabular.data import TabularDataLoaders, read_table
@@ -23,9 +25,6 @@ from .tabular.collab import EmbeddingDotBias, EmbeddingNN, ImplicitDotBias, coll
 from .tabular.recommend import score_items, recommend, item_factors, nearest_items, ranking_metrics, plot_factors
 
 # %% ../nbs/tabular/98_collab.ipynb #0c437692
-from .data import all as data_face
-from .data.all import *
-
 __all__ += data_face.__all__ # what `mylib.data.all` gives
 
 # %% ../nbs/tabular/98_collab.ipynb #bc944489

@@ -20,9 +20,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fastcore.meta import delegates
-
 from ..core.core import UsageError, check_option, concise, generator, isolated_rng, isolated_torch_rng, listed
+from ..core.delegates import delegates
 from ..core.order import ordered
 from ..train.optimizer import freeze_to_, has_hyper, make_groups, norm_params, param_groups, params, set_hyper, spread
 from ..train.optimizers import Adam

@@ -16,6 +16,8 @@ __all__ = ['cont_cat_split', 'df_shrink', 'make_date', 'add_datepart', 'add_elap
            'partial_dependence', 'plot_dependence', 'embed_features', 'plot_embeddings']
 
 # %% ../../nbs/tabular/99_all.ipynb #d62def54
+from ..data import all as data_face
+from ..data.all import *
 from .frame import cont_cat_split, df_shrink
 from .dates import make_date, add_datepart, add_elapsed_times
 from .procs import TableRows, TabularProc, FillStrategy, FillMissing, Categorify, Normalize
@@ -31,9 +33,6 @@ from .baselines import tabular_baselines
 from .explain import (permutation_importance, plot_importance, partial_dependence, plot_dependence, embed_features, plot_embeddings)
 
 # %% ../../nbs/tabular/99_all.ipynb #16ad9b0f
-from ..data import all as data_face
-from ..data.all import *
-
 __all__ += data_face.__all__ # what `mylib.data.all` gives
 
 # %% ../../nbs/tabular/99_all.ipynb #a63a308e

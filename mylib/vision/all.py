@@ -39,6 +39,8 @@ from torchvision.models import (alexnet, convnext_base, convnext_large, convnext
     squeezenet1_0, squeezenet1_1, swin_b, swin_s, swin_t, swin_v2_b, swin_v2_s, swin_v2_t, vgg11, vgg11_bn, vgg13,
     vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, vit_b_16, vit_b_32, vit_l_16, vit_l_32, wide_resnet101_2,
     wide_resnet50_2)
+from ..data import all as data_face
+from ..data.all import *
 from mylib.vision.image import (TensorImage, TensorMask, TensorPoint, TensorBBox, PILImage, PILImageBW, PILMask,
     OpenImage)
 from .decode import image_size
@@ -59,9 +61,6 @@ from .data import ImageDataLoaders
 from .learner import vision_learner
 
 # %% ../../nbs/vision/99_all.ipynb #fd12b60a
-from ..data import all as data_face
-from ..data.all import *
-
 __all__ += data_face.__all__ # what `mylib.data.all` gives
 
 # %% ../../nbs/vision/99_all.ipynb #5d5ac8b6
