@@ -128,7 +128,8 @@ from ..learner.lr_find import minimum, steep, valley, slide, LRFinder, Suggested
 from ..learner.learner import Learner
 from ..interpret.interpretation import Interpretation
 from ..interpret.classification import ClassificationInterpretation
-from ..deploy.load import read_bundle, load_learner
+from ..deploy.read import read_bundle
+from ..deploy.load import load_learner
 
 # %% ../../nbs/data/99_all.ipynb #e6fc2eee
 _all_ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 'time', 'Counter', 'contextmanager',

@@ -26,7 +26,7 @@ from ..core.core import UsageError, whole_file
 from ..core.part import NotAPart, describe
 
 # %% ../../nbs/learner/02_bundle.ipynb #08217dc9
-format_version = 1
+format_version = 2 # each earlier one has a reader in `mylib.deploy.read`
 
 def bundle_versions() -> dict: # Name to version
     "The versions of what a prediction depends on"
@@ -105,13 +105,17 @@ def write_bundle(
     file:str|Path, # Where to; folders are made
     description:dict, # As of `describe_learner`
     model:nn.Module, # Whose weights to write
+    members:dict|None=None, # Further members by file name ('tokenizer.json'), as bytes
 ) -> Path: # `file`
     "Write a bundle, whole or not at all"
     from safetensors.torch import save
     file = Path(file)
     weights = save(_weights(model))
-    text = _text({**description, 'sha256': hashlib.sha256(weights).hexdigest()})
+    members = members or {}
+    sums = {k: hashlib.sha256(o).hexdigest() for k,o in members.items()}
+    text = _text({**description, 'members': sums, 'sha256': hashlib.sha256(weights).hexdigest()})
     with whole_file(file) as f, zipfile.ZipFile(f, 'w', zipfile.ZIP_STORED) as z:
         z.writestr('bundle.json', text)
         z.writestr('model.safetensors', weights)
+        for k,o in members.items(): z.writestr(k, o)
     return file
