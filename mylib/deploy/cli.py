@@ -41,14 +41,15 @@ def digits_loaders(
     "Make loaders of the embedded digits: a little turned and zoomed, but never mirrored"
     tfms = aug_transforms(do_flip=False, max_rotate=12, min_zoom=0.9, max_zoom=1.15, max_warp=0.15, max_lighting=0.1,
                           pad_mode='zeros')
-    return ImageDataLoaders.from_folder(digits_folder(), valid_pct=0.2, seed=seed, bs=bs, img_cls=PILImageBW, batch_tfms=tfms)
+    return ImageDataLoaders.from_folder(digits_folder(), valid_pct=0.2, seed=seed, bs=bs, img_cls=PILImageBW,
+                                        batch_tfms=tfms)
 
 class Digits(Images):
     "The handwritten digits that come with the library"
     default_arch,epochs = 'small_resnet',30
     def loaders(self, _path, args): return digits_loaders(args.bs, args.seed)
     def learner(self, dls, _args, out):
-        torch.set_num_threads(1) # so small a net gains little from more, and loses much where other programs need the cores
+        torch.set_num_threads(1) # a net so small gains little from more, and loses much where others need the cores
         return Learner(dls, small_resnet(n_in=1, n_out=dls.c), metrics=accuracy, path=out)
 
 # %% ../../nbs/deploy/05_cli.ipynb #f11497c5
@@ -64,23 +65,30 @@ def _rate(text):
 def parser() -> argparse.ArgumentParser:
     "Return what the command understands"
     kinds = [o.name for o in applications]
-    p = argparse.ArgumentParser('mylib', description='Train a model on images, a table or ratings, and predict with it.')
+    p = argparse.ArgumentParser('mylib', description='Train a model on images, a table or ratings, '
+                                                     'and predict with it.')
     sub = p.add_subparsers(dest='command', required=True)
     t = sub.add_parser('train', help='train on a folder of images, a table or ratings, or on the embedded digits')
-    t.add_argument('path', nargs='?', help='; '.join(o.looks_like for o in applications)+'; without it: handwritten digits')
+    t.add_argument('path', nargs='?', help='; '.join(o.looks_like for o in applications)+'; without it: handwritten '
+                                                                                         'digits')
     t.add_argument('--as', dest='as_', choices=kinds, help='what the path is (default: found by looking)')
     t.add_argument('--target', help='column of a table that is to be predicted')
     t.add_argument('--classes', action='store_true', help='each value of the target is a class, even if it is a number')
-    t.add_argument('--arch', help='name of a timm model for images (default: resnet18), of a model of tables (ensemble) or of ratings (dot)')
-    t.add_argument('--epochs', type=_positive, help='how often to iterate over the data (default: images and ratings 5, tables 10, digits 30)')
-    t.add_argument('--size', type=_positive, default=224, help='height and width of images in pixels (default: %(default)s)')
+    t.add_argument('--arch', help='name of a timm model for images (default: resnet18), '
+                                  'of a model of tables (ensemble) or of ratings (dot)')
+    t.add_argument('--epochs', type=_positive, help='how often to iterate over the data (default: '
+                                                    'images and ratings 5, tables 10, digits 30)')
+    t.add_argument('--size', type=_positive, default=224, help='height and width of images in pixels (default: '
+                                                               '%(default)s)')
     t.add_argument('--bs', type=_positive, default=64, help='samples a batch (default: %(default)s)')
     t.add_argument('--lr', type=_rate, help='highest learning rate (default: found by trying)')
     t.add_argument('--weights', help='safetensors file with the weights of the architecture (default: from the hub)')
     t.add_argument('--no-pretrained', dest='pretrained', action='store_false', help='start from random weights')
     t.add_argument('--seed', type=int, default=42, help='of split, order and augmentation (default: %(default)s)')
-    t.add_argument('--out', help='folder for model.mylib, metrics.csv and report.html (default: runs/NAME, which is never overwritten)')
-    t.add_argument('--resume', action='store_true', help='go on with the training in the folder of --out, with the settings that it began with')
+    t.add_argument('--out', help='folder for model.mylib, metrics.csv and report.html (default: runs/NAME, '
+                                 'which is never overwritten)')
+    t.add_argument('--resume', action='store_true', help='go on with the training in the folder of --out, '
+                                                         'with the settings that it began with')
     q = sub.add_parser('predict', help='predict images, or the rows of tables')
     q.add_argument('model', help='a model.mylib')
     q.add_argument('files', nargs='+', help='images, or tables with a row a prediction')
@@ -96,7 +104,8 @@ def _choose(args):
 
 def _free_folder(path):
     "`path`, or the first `path-2`, `path-3`, ... that is not there"
-    return path if not path.exists() else next(p for n in range(2, 10**6) if not (p := path.with_name(f'{path.name}-{n}')).exists())
+    others = (path.with_name(f'{path.name}-{n}') for n in range(2, 10**6))
+    return path if not path.exists() else next(o for o in others if not o.exists())
 
 def _name(args): return Path(args.path).resolve().stem if args.path else 'digits'
 
@@ -109,7 +118,8 @@ def _make_folder(out, resume=False):
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not (resume and (out/'checkpoint'/'last.ckpt').exists()): (out/'metrics.csv').unlink(missing_ok=True)
-    except OSError as e: raise UsageError(f"The folder {out} cannot be written to: {e}. Choose another one with --out.") from e
+    except OSError as e:
+        raise UsageError(f"The folder {out} cannot be written to: {e}. Choose another one with --out.") from e
 
 # %% ../../nbs/deploy/05_cli.ipynb #0bb45281
 _kept = 'path', 'as_', 'target', 'classes', 'arch', 'epochs', 'size', 'bs', 'lr', 'weights', 'pretrained', 'seed'
@@ -123,10 +133,14 @@ def _remember(out, args, **found):
 
 def _recall(out):
     "What `_remember` wrote to the folder `out`"
-    if out is None: raise UsageError("--resume needs the folder of the training to go on with. Name it with --out, such as --out runs/digits.")
+    if out is None:
+        raise UsageError("--resume needs the folder of the training to go on with. Name it with --out, "
+                         "such as --out runs/digits.")
     file = Path(out)/'settings.json'
     try: found = json.loads(file.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as e: raise UsageError(f"There is no training to go on with in {out}: {file} cannot be read ({e}). Check --out, or begin one without --resume.") from e
+    except (OSError, ValueError) as e:
+        raise UsageError(f"There is no training to go on with in {out}: {file} cannot be read ({e}). Check --out, "
+                         "or begin one without --resume.") from e
     return {'as_': None, 'target': None, 'classes': False, **found}
 
 # %% ../../nbs/deploy/05_cli.ipynb #1e28e2d4
@@ -137,7 +151,9 @@ def _resumed(args):
         now = getattr(args, n)
         if n in ('path', 'weights') and now: now = str(Path(now).absolute())
         if now not in (getattr(default, n), found[n]):
-            raise UsageError(f"{'The data' if n=='path' else '--'+n.strip('_')} is {now} now, but was {'left to the default' if found[n] is None else found[n]} when the training in {args.out} began. "
+            raise UsageError(f"{'The data' if n=='path' else '--'+n.strip('_')} is {now} now, "
+                             f"but was {'left to the default' if found[n] is None else found[n]} "
+                             f"when the training in {args.out} began. "
                              "Leave it out to go on, or begin another training without --resume.")
     return argparse.Namespace(**{**vars(args), **{n: found[n] for n in _kept}}),found
 
@@ -161,7 +177,8 @@ def _fit(learn, app, args, lr):
         if type(app) is Images and (args.pretrained or args.weights): learn.fine_tune(epochs, lr, **how)
         else: learn.fit_one_cycle(epochs, lr, **how)
     except KeyboardInterrupt as e:
-        raise KeyboardInterrupt(f"{str(e).split('. ')[0]}. Go on with: mylib train --resume --out {learn.path}") from None
+        where = f"Go on with: mylib train --resume --out {learn.path}"
+        raise KeyboardInterrupt(f"{str(e).split('. ')[0]}. {where}") from None
 
 def _facts(app, args, learn, lr):
     "What the report says about how the model was made"
@@ -169,13 +186,14 @@ def _facts(app, args, learn, lr):
     weights = str(args.weights or 'pre-trained') if pretrained else 'random'
     return {'Data': str(args.path or 'embedded digits'), **({'Target': args.target} if args.target else {}),
             'Architecture': args.arch + ('' if pretrained else ', from scratch'), 'Weights': weights,
-            'Learning rate': f'{lr:.2e} ({"given" if args.lr else "found"})', 'Batch size': str(args.bs), 'Seed': str(args.seed),
-            'Device': str(learn.device)}
+            'Learning rate': f'{lr:.2e} ({"given" if args.lr else "found"})', 'Batch size': str(args.bs),
+            'Seed': str(args.seed), 'Device': str(learn.device)}
 
 def _said(app, dls):
     "How much data there is, in words"
     n = dls.c if isinstance(dls.c, int) and dls.targets.vocab is not None else None
-    return f"{len(dls.train_ds)} training and {len(dls.valid_ds)} validation {app.things}" + (f" of {n} classes" if n else '')
+    sizes = f"{len(dls.train_ds)} training and {len(dls.valid_ds)} validation {app.things}"
+    return sizes + (f" of {n} classes" if n else '')
 
 # %% ../../nbs/deploy/05_cli.ipynb #2ef68fce
 def train(
@@ -210,8 +228,8 @@ def _finish(learn, app, args, finder, suggested, lr, began):
     out,model = learn.path,learn.export('model.mylib')
     title = 'Handwritten digits' if args.path is None else _name(args)
     n = learn.dls.c if learn.dls.targets.vocab is not None else None
-    report = write_report(out/'report.html', learn, title=title+(f': {n} classes' if n else ''), finder=finder, suggested=suggested,
-                          facts=_facts(app, args, learn, lr))
+    report = write_report(out/'report.html', learn, title=title+(f': {n} classes' if n else ''), finder=finder,
+                          suggested=suggested, facts=_facts(app, args, learn, lr))
     _remember(out, args, complete=True)
     shutil.rmtree(out/'checkpoint')
     last = learn.history[-1]

@@ -34,14 +34,21 @@ from .read import fields, read_weights, start_bundle
 # %% ../../nbs/deploy/02_load.ipynb #fa961adf
 def _check_fit(file, model, weights):
     "The names, shapes and kinds of the weights must be those of the model"
-    if not isinstance(model, nn.Module): raise UsageError(f"{file}: its model is a {type(model).__name__}, which is no model. Do not trust the file.")
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"{file}: its model is a {type(model).__name__}, which is no model. Do not trust the file.")
     want = model.state_dict()
     missing,extra,both = sorted(set(want)-set(weights)),sorted(set(weights)-set(want)),[k for k in want if k in weights]
-    shape = [f"{k} {tuple(weights[k].shape)} instead of {tuple(want[k].shape)}" for k in both if weights[k].shape!=want[k].shape]
-    kind = [f"{k} {weights[k].dtype} instead of {want[k].dtype}" for k in both if weights[k].dtype!=want[k].dtype and not (weights[k].is_floating_point() and want[k].is_floating_point())]
+    def differ(k):
+        floats = weights[k].is_floating_point() and want[k].is_floating_point()
+        return weights[k].dtype!=want[k].dtype and not floats
+    shape = [f"{k} {tuple(weights[k].shape)} instead of {tuple(want[k].shape)}"
+             for k in both if weights[k].shape!=want[k].shape]
+    kind = [f"{k} {weights[k].dtype} instead of {want[k].dtype}" for k in both if differ(k)]
     found = ('missing:', missing), ('unknown:', extra), ('of another shape:', shape), ('of another type:', kind)
     problems = [f"{what} {', '.join(o[:150] for o in names[:3])}" for what,names in found if names]
-    if problems: raise UsageError(f"{file}: the weights do not fit the model that the file describes; {'; '.join(problems)}. Export the model again.")
+    if problems:
+        raise UsageError(f"{file}: the weights do not fit the model that the file describes; {'; '.join(problems)}. "
+                         "Export the model again.")
 
 # %% ../../nbs/deploy/02_load.ipynb #3cd79b2f
 _holders = torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn # what weights are created with
@@ -54,7 +61,8 @@ class _Bounded(TorchFunctionMode):
     def __torch_function__(self, func, _types, args=(), kwargs=None):
         self.n += func in _holders
         if self.n<=self.most: return func(*args, **(kwargs or {}))
-        raise UsageError(f"it creates more than {self.most:,} tensors, which is more than the weights that it has in the file; "
+        raise UsageError(f"it creates more than {self.most:,} tensors, which is more than the weights that it has in "
+                         "the file; "
                          "the weights do not fit the model")
 
 class _Weightless(TorchFunctionMode):
@@ -77,7 +85,9 @@ def _planned(file, d, shapes):
     model = _without_memory(d['model'], 100+2*len(shapes))
     _check_fit(file, model, shapes)
     more = sum(o.nbytes for k,o in model.named_buffers() if k not in shapes)
-    if more>2**28: raise UsageError(f"{file}: its model needs {more>>20} MB beside its weights. Do not trust the file, or export the model for smaller pictures.")
+    if more>2**28:
+        raise UsageError(f"{file}: its model needs {more>>20} MB beside its weights. Do not trust the file, "
+                         "or export the model for smaller pictures.")
     return model.eval()
 
 # %% ../../nbs/deploy/02_load.ipynb #3468dd06
@@ -86,25 +96,36 @@ _most_pixels = 2**24
 def _pipeline_parts(file, d, given):
     "The Blocks, item transforms and batch transforms"
     for o in values_in([d[k] for k in fields if k!='model']):
-        if isinstance(o, dict) and o.get('part') in model_names: raise UsageError(f"{file} has the model {o['part']!r} where none belongs. Do not trust the file.")
+        if isinstance(o, dict) and o.get('part') in model_names:
+            raise UsageError(f"{file} has the model {o['part']!r} where none belongs. Do not trust the file.")
     blocks,*tfms = (build_part(d[k], given, where=k) for k in ('blocks', 'item_tfms', 'batch_tfms'))
-    if not all(isinstance(b, TransformBlock) for b in blocks): raise UsageError(f"{file}: its blocks are {str(blocks)[:100]}, which are no Blocks. Do not trust the file.")
-    if any(isinstance(b, InputBlock) and b.only_first for b in blocks[1:]): raise UsageError(f"{file}: a table stands among its blocks, {str(blocks)[:100]}, but not first. Do not trust the file.")
+    if not all(isinstance(b, TransformBlock) for b in blocks):
+        raise UsageError(f"{file}: its blocks are {str(blocks)[:100]}, which are no Blocks. Do not trust the file.")
+    if any(isinstance(b, InputBlock) and b.only_first for b in blocks[1:]):
+        raise UsageError(f"{file}: a table stands among its blocks, {str(blocks)[:100]}, but not first. "
+                         "Do not trust the file.")
     for f in [*tfms[0], *tfms[1], *(f for b in blocks for f in b.type_tfms)]:
-        if not callable(f) or isinstance(f, type): raise UsageError(f"{file}: its step {str(f)[:50]} cannot be called. Do not trust the file.")
+        if not callable(f) or isinstance(f, type):
+            raise UsageError(f"{file}: its step {str(f)[:50]} cannot be called. Do not trust the file.")
         size = getattr(f, 'size', None)
-        if isinstance(size, list) and math.prod(size)>_most_pixels: raise UsageError(f"{file}: its step {f!r} makes pictures of {' x '.join(map(str, size))} pixels, but {_most_pixels:,} are the most. Do not trust the file, or export the model with a smaller size.")
+        if isinstance(size, list) and math.prod(size)>_most_pixels:
+            raise UsageError(f"{file}: its step {f!r} makes pictures of {' x '.join(map(str, size))} pixels, "
+                             f"but {_most_pixels:,} are the most. "
+                             "Do not trust the file, or export the model with a smaller size.")
     return blocks,*tfms
 
 # %% ../../nbs/deploy/02_load.ipynb #193e5fb7
 def _empty_loaders(file, d, given, device):
     "Loaders with the Blocks and transforms of the file, and no items"
     blocks,item_tfms,batch_tfms = _pipeline_parts(file, d, given)
-    if not 0<d['n_inp']<=len(blocks): raise UsageError(f"{file}: `n_inp` is {d['n_inp']} for {len(blocks)} blocks. Do not trust the file.")
+    if not 0<d['n_inp']<=len(blocks):
+        raise UsageError(f"{file}: `n_inp` is {d['n_inp']} for {len(blocks)} blocks. Do not trust the file.")
     first = blocks[0]
     ds = first.empty(blocks, d['n_inp']) if isinstance(first, InputBlock) else None
     if ds is None: ds = without_items(blocks, d['n_inp'])
-    if ds.n_inp!=d['n_inp'] or len(ds.blocks)!=len(blocks): raise UsageError(f"{file}: {blocks[0]!r} makes {ds.n_inp} inputs, but `n_inp` is {d['n_inp']}. Do not trust the file.")
+    if ds.n_inp!=d['n_inp'] or len(ds.blocks)!=len(blocks):
+        raise UsageError(f"{file}: {blocks[0]!r} makes {ds.n_inp} inputs, but `n_inp` is {d['n_inp']}. "
+                         "Do not trust the file.")
     dl = DataLoader(ds, 64, item_tfms=item_tfms, batch_tfms=batch_tfms, device=device, cache=False, seed=0)
     return DataLoaders(dl, dl)
 
@@ -121,16 +142,19 @@ def _inner(f):
 
 def _training(file, d, given):
     "The loss, metrics and optimizer that are described"
-    found = {k: build_part(d[k], given, where=f'training.{k}') for k in ('loss_func', 'metrics', 'opt_func') if d.get(k) is not None}
+    names = [k for k in ('loss_func', 'metrics', 'opt_func') if d.get(k) is not None]
+    found = {k: build_part(d[k], given, where=f'training.{k}') for k in names}
     for k,o in found.items():
-        if not all(callable(_inner(f)) or hasattr(f, 'update') for f in listed(o)) or k!='metrics' and isinstance(o, list):
+        fits = all(callable(_inner(f)) or hasattr(f, 'update') for f in listed(o))
+        if not fits or k!='metrics' and isinstance(o, list):
             raise UsageError(f"{file}: `{k}` is {str(o)[:50]}, which is none. Do not trust the file.")
     return found
 
 # %% ../../nbs/deploy/02_load.ipynb #101c40cb
 class _NoLoss:
     "Stands where the exported loss was not one of ours"
-    def __call__(self, *_args): raise UsageError("The loss of this learner was not in the file. Set learn.loss_func, such as CrossEntropyLossFlat().")
+    def __call__(self, *_args): raise UsageError("The loss of this learner was not in the file. Set learn.loss_func, "
+                                                 "such as CrossEntropyLossFlat().")
 
 # %% ../../nbs/deploy/02_load.ipynb #ca04a46e
 def _tried(learn, model, item, device):
@@ -157,9 +181,13 @@ def _try(file, learn, model, device='meta'):
     if not isinstance(first, InputBlock): return
     try:
         with torch.no_grad(), isolated_rng(): found = _tried(learn, model, first.blank(), device)
-    except Exception as e: raise UsageError(f"{file}: its parts do not fit each other; an item cannot be predicted ({type(e).__name__}: {str(e)[:300]}). Export the model again.") from e
+    except Exception as e:
+        raise UsageError(f"{file}: its parts do not fit each other; an item cannot be predicted ({type(e).__name__}: "
+                         f"{str(e)[:300]}). Export the model again.") from e
     for n,b in zip(found or (), learn.dls.targets.blocks):
-        if b.n_out is not None and n>b.n_out: raise UsageError(f"{file}: its model gives {n} numbers, but its target has {b.n_out}. Export the model again.")
+        if b.n_out is not None and n>b.n_out:
+            raise UsageError(f"{file}: its model gives {n} numbers, but its target has {b.n_out}. "
+                             "Export the model again.")
 
 # %% ../../nbs/deploy/02_load.ipynb #c99d7e2f
 @concise
@@ -183,7 +211,8 @@ def load_learner(
         model = build_part(d['model'], given, where='model')
         _check_fit(file, model, weights)
         model.load_state_dict(weights)
-        if not given and isinstance(learn.dls.blocks[0], InputBlock) and learn.dls.blocks[0].try_weights: _try(file, learn, model.eval(), 'cpu')
+        if not given and isinstance(learn.dls.blocks[0], InputBlock) and learn.dls.blocks[0].try_weights:
+            _try(file, learn, model.eval(), 'cpu')
     learn.model = model.eval()
     return learn
 

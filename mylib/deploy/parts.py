@@ -44,7 +44,8 @@ def find_part(
     "The part of that name"
     if not isinstance(name, str) or name not in _table:
         name = str(name)[:100]
-        raise UsageError(f"The file names a part {name!r}, which this version of the library does not know.{near(name, _table)} Update the library, or do not trust the file.")
+        raise UsageError(f"The file names a part {name!r}, which this version of the library does not "
+                         f"know.{near(name, _table)} Update the library, or do not trust the file.")
     module,attr = _table[name]
     return getattr(importlib.import_module(module), attr)
 
@@ -58,18 +59,24 @@ def _at(where): return f"At {where}: " if where else ""
 def _make_part(d, given, depth, where):
     "The part that the dict `d` describes"
     wrong = set(d) - {'part', 'args', 'partial'}
-    if wrong or {'args', 'partial'}<=set(d): raise UsageError(f"{_at(where)}the file describes a part with {sorted(map(str, d))}. Only `part` with either `args` or `partial` is understood.")
+    if wrong or {'args', 'partial'}<=set(d):
+        raise UsageError(f"{_at(where)}the file describes a part with {sorted(map(str, d))}. "
+                         "Only `part` with either `args` or `partial` is understood.")
     try: obj = find_part(d['part'])
     except UsageError as e: raise UsageError(f"{_at(where)}{str(e)[0].lower()}{str(e)[1:]}") from None
     if len(d)==1: return obj
     args = build_part(d.get('args', d.get('partial')), given, depth+1, f'{where}.args')
-    if not isinstance(args, dict): raise UsageError(f"{_at(where)}the arguments of {d['part']!r} in the file are {type(args).__name__}, but must be named. Export the model again with this version of the library.")
+    if not isinstance(args, dict):
+        raise UsageError(f"{_at(where)}the arguments of {d['part']!r} in the file are {type(args).__name__}, "
+                         "but must be named. Export the model again with this version of the library.")
     try:
         inspect.signature(obj).bind_partial(**args)
         return obj(**args) if 'args' in d else functools.partial(obj, **args)
     except Exception as e:
         kind = '' if isinstance(e, UsageError) else f'{type(e).__name__}: '
-        raise UsageError(f"{_at(where)}{d['part']!r} cannot be made as the file says: {kind}{_short_reason(e).rstrip('.')}. Export the model again with this version of the library.") from e
+        raise UsageError(f"{_at(where)}{d['part']!r} cannot be made as the file says: "
+                         f"{kind}{_short_reason(e).rstrip('.')}. "
+                         "Export the model again with this version of the library.") from e
 
 # %% ../../nbs/deploy/00_parts.ipynb #2b783410
 def build_part(
@@ -86,7 +93,8 @@ def build_part(
     if set(d)!={'given'}: return {k: build_part(v, given, depth+1, f'{where}.{str(k)[:50]}') for k,v in d.items()}
     if isinstance(d['given'], str) and d['given'] in (given or {}): return given[d['given']]
     name = str(d['given'])[:100]
-    raise UsageError(f"{_at(where)}The model was exported with a part {name!r} that is not in the file. Pass it: load_learner(..., parts={{{name!r}: it}}).")
+    raise UsageError(f"{_at(where)}The model was exported with a part {name!r} that is not in the file. Pass it: "
+                     f"load_learner(..., parts={{{name!r}: it}}).")
 
 # %% ../../nbs/deploy/00_parts.ipynb #b3437900
 def values_in(
@@ -111,6 +119,11 @@ def check_model_args(
 
 def _check_value(value, sizes):
     for o in (value, *values_in(value)):
-        if isinstance(o, dict) and 'part' in o: raise UsageError(f"its model is made with the part {str(o['part'])[:50]!r}, but plain data is all that models are made with. Do not trust the file.")
-        if isinstance(o, list) and len(o)>200: raise UsageError(f"its model asks for {len(o):,} layers or sizes, but 200 are the most. Do not trust the file.")
-        if isinstance(o, int) and abs(o)>4096 and o not in sizes: raise UsageError(f"its model asks for a size of {o}, which no weight has. Do not trust the file.")
+        if isinstance(o, dict) and 'part' in o:
+            raise UsageError(f"its model is made with the part {str(o['part'])[:50]!r}, "
+                             "but plain data is all that models are made with. Do not trust the file.")
+        if isinstance(o, list) and len(o)>200:
+            raise UsageError(f"its model asks for {len(o):,} layers or sizes, but 200 are the most. "
+                             "Do not trust the file.")
+        if isinstance(o, int) and abs(o)>4096 and o not in sizes:
+            raise UsageError(f"its model asks for a size of {o}, which no weight has. Do not trust the file.")

@@ -31,15 +31,21 @@ def _readable(file):
     try: yield
     except UsageError: raise
     except Exception as e:
-        raise UsageError(f"{file} is not a whole exported model: {type(e).__name__}: {str(e)[:200]}. It may have been cut short, or be another kind of file; export it again.") from e
+        raise UsageError(f"{file} is not a whole exported model: {type(e).__name__}: {str(e)[:200]}. "
+                         "It may have been cut short, or be another kind of file; export it again.") from e
 
 @contextmanager
 def _opened(file):
     "The zip `file`, if `learn.export` could have written it"
-    if not file.exists(): raise UsageError(f"There is no file {file}. Check the path; the current folder is {Path.cwd()}.")
-    if not file.is_file(): raise UsageError(f"{file} is a folder or a device, not an exported model. Pass a file that `learn.export` wrote.")
+    if not file.exists():
+        raise UsageError(f"There is no file {file}. Check the path; the current folder is {Path.cwd()}.")
+    if not file.is_file():
+        raise UsageError(f"{file} is a folder or a device, not an exported model. "
+                         "Pass a file that `learn.export` wrote.")
     with _readable(file), open(file, 'rb') as f:
-        if zip_table(f)>_most_table: raise UsageError(f"{file} is a zip of many members, not an exported model. Pass a file that `learn.export` wrote.")
+        if zip_table(f)>_most_table:
+            raise UsageError(f"{file} is a zip of many members, not an exported model. "
+                             "Pass a file that `learn.export` wrote.")
         with zipfile.ZipFile(f) as z:
             _check_members(file, z.infolist(), f.seek(0, 2))
             for o in z.infolist(): _check_local(f, o)
@@ -50,19 +56,23 @@ def _check_members(file, members, size):
     more = [o for o in names if o not in ('bundle.json', 'model.safetensors')]
     whole = len(set(names))==len(names)==len(more)+2 and len(names)<=_most_members
     if not whole or not all(re.fullmatch(r'[a-z][a-z0-9_-]{0,40}\.json', o) for o in more):
-        raise UsageError(f"{file} is a zip with {[o[:50] for o in names[:5]]}, not an exported model. Pass a file that `learn.export` wrote.")
+        raise UsageError(f"{file} is a zip with {[o[:50] for o in names[:5]]}, not an exported model. "
+                         "Pass a file that `learn.export` wrote.")
     for o in members:
         if o.compress_type!=zipfile.ZIP_STORED or o.file_size!=o.compress_size or o.flag_bits:
-            raise UsageError(f"{file}: the member {o.filename} is compressed or encrypted, which bundles never are. Do not trust the file.")
+            raise UsageError(f"{file}: the member {o.filename} is compressed or encrypted, which bundles never are. "
+                             "Do not trust the file.")
     around = size - sum(o.file_size for o in members)
     if not 0<around<=600+200*len(members) or min(o.header_offset for o in members)!=0:
-        raise UsageError(f"{file} has {around:,} bytes beside its members, or some before them, which bundles never have. Get the file again, or do not trust it.")
+        raise UsageError(f"{file} has {around:,} bytes beside its members, or some before them, "
+                         "which bundles never have. Get the file again, or do not trust it.")
 
 def _check_local(f, o):
     "What stands before a member must say the same as the table at the end"
     f.seek(o.header_offset)
     flags,method,_,_,crc,*sizes = struct.unpack('<6x4H3L4x', f.read(30))
-    if (flags, method, crc)!=(0, 0, o.CRC) or any(n not in (o.file_size, 2**32-1) for n in sizes): raise zipfile.BadZipFile(f'the header of {o.filename} differs from the table')
+    if (flags, method, crc)!=(0, 0, o.CRC) or any(n not in (o.file_size, 2**32-1) for n in sizes):
+        raise zipfile.BadZipFile(f'the header of {o.filename} differs from the table')
 
 # %% ../../nbs/deploy/01_read.ipynb #5ab14e2c
 def _refuse_constant(text): raise ValueError(f'{text} is not JSON')
@@ -79,62 +89,83 @@ def _unique_keys(pairs):
 def _json(file, raw, what):
     "The dict that the bytes `raw` describe"
     check_length(raw, f"{file}: {what}")
-    try: d = json.loads(raw.decode('utf-8'), parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as e: raise UsageError(f"{file}: {what} cannot be read ({type(e).__name__}: {str(e)[:100]}). Export the model again.") from e
+    try:
+        d = json.loads(raw.decode('utf-8'), parse_constant=_refuse_constant, parse_float=_finite,
+                       object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as e:
+        raise UsageError(f"{file}: {what} cannot be read ({type(e).__name__}: {str(e)[:100]}). "
+                         "Export the model again.") from e
     check_limits(d, f"{file}: {what}")
-    if not isinstance(d, dict): raise UsageError(f"{file}: {what} is a {type(d).__name__}, not a dict. Pass a file that `learn.export` wrote.")
+    if not isinstance(d, dict):
+        raise UsageError(f"{file}: {what} is a {type(d).__name__}, not a dict. Pass a file that `learn.export` wrote.")
     return d
 
 # %% ../../nbs/deploy/01_read.ipynb #b66f0bdf
-fields = dict(format=str, version=int, n_inp=int, model=dict, blocks=list, item_tfms=list, batch_tfms=list, activation=dict, decoder=dict,
-              training=dict, members=dict, sha256=str)
+fields = dict(format=str, version=int, n_inp=int, model=dict, blocks=list, item_tfms=list, batch_tfms=list,
+              activation=dict, decoder=dict, training=dict, members=dict, sha256=str)
 _notes = 'versions', 'left_out' # for people
 
 def _from_format_1(d):
     "Format 1 had no further members"
-    if 'members' in d: raise UsageError("the description has 'members', which its format does not know. Do not trust the file.")
+    if 'members' in d:
+        raise UsageError("the description has 'members', which its format does not know. Do not trust the file.")
     return {**d, 'members': {}}
 
 _readers = {1: _from_format_1, 2: lambda d: d} # from each format to the present one
 
 def _in_present_format(file, d):
     version = d.get('version')
-    if type(version) is not int: raise UsageError(f"{file}: `version` is {type(version).__name__} where int is needed. Export the model again with this version.")
+    if type(version) is not int:
+        raise UsageError(f"{file}: `version` is {type(version).__name__} where int is needed. "
+                         "Export the model again with this version.")
     if version in _readers: return _readers[version](d)
     fix = 'Update the library' if version>format_version else 'Export the model again with this version'
-    raise UsageError(f"{file} has format {str(version)[:20]!r}, and this library reads formats {min(_readers)} to {format_version}. {fix}.")
+    raise UsageError(f"{file} has format {str(version)[:20]!r}, and this library reads formats {min(_readers)} to "
+                     f"{format_version}. {fix}.")
 
 def _description(file, raw):
     "The description in the file, checked as far as it can be without building anything"
     d = _json(file, raw, 'the description')
-    if d.get('format')!='mylib bundle': raise UsageError(f"{file} does not say that it is an exported model. Pass a file that `learn.export` wrote.")
+    if d.get('format')!='mylib bundle':
+        raise UsageError(f"{file} does not say that it is an exported model. Pass a file that `learn.export` wrote.")
     d = _in_present_format(file, d)
     for k,kind in fields.items():
-        if type(d.get(k)) is not kind: raise UsageError(f"{file}: `{k}` is {type(d.get(k)).__name__} where {kind.__name__} is needed. Export the model again.")
+        if type(d.get(k)) is not kind:
+            raise UsageError(f"{file}: `{k}` is {type(d.get(k)).__name__} where {kind.__name__} is needed. "
+                             "Export the model again.")
     unknown = sorted(set(d)-{*fields, *_notes})
-    if unknown: raise UsageError(f"{file}: the description has {unknown[0][:50]!r}, which this version of the library does not know. Update the library, or do not trust the file.")
+    if unknown:
+        raise UsageError(f"{file}: the description has {unknown[0][:50]!r}, "
+                         "which this version of the library does not know. "
+                         "Update the library, or do not trust the file.")
     return d
 
 # %% ../../nbs/deploy/01_read.ipynb #95786163
-_dtypes = dict(F64=torch.float64, F32=torch.float32, F16=torch.float16, BF16=torch.bfloat16, I64=torch.int64, I32=torch.int32, I16=torch.int16,
-               I8=torch.int8, U8=torch.uint8, BOOL=torch.bool)
+_dtypes = dict(F64=torch.float64, F32=torch.float32, F16=torch.float16, BF16=torch.bfloat16, I64=torch.int64,
+               I32=torch.int32, I16=torch.int16, I8=torch.int8, U8=torch.uint8, BOOL=torch.bool)
 
 def _shape_of(name, d):
     "A tensor without memory, as the header describes it"
     shape = d['shape']
-    if not all(type(n) is int and n>=0 for n in shape) or math.prod(shape)>=2**48 or len(shape)>8: raise ValueError(f"the shape of {name[:50]!r} is {str(shape)[:50]}")
+    if not all(type(n) is int and n>=0 for n in shape) or math.prod(shape)>=2**48 or len(shape)>8:
+        raise ValueError(f"the shape of {name[:50]!r} is {str(shape)[:50]}")
     return torch.empty(shape, dtype=_dtypes[d['dtype']], device='meta')
 
 def _shapes(file, z):
     "The weights of the bundle, by name, without their numbers"
     with z.open('model.safetensors') as f:
         n = int.from_bytes(f.read(8), 'little')
-        if n>most_json: raise UsageError(f"{file}: the header of the weights has {n:,} bytes, but {most_json:,} are the most. Do not trust the file.")
+        if n>most_json:
+            raise UsageError(f"{file}: the header of the weights has {n:,} bytes, but {most_json:,} are the most. "
+                             "Do not trust the file.")
         header = _json(file, f.read(n), 'the header of the weights')
     header.pop('__metadata__', None)
-    if len(header)>10_000: raise UsageError(f"{file} has {len(header):,} weights, but 10,000 are the most. Do not trust the file.")
+    if len(header)>10_000:
+        raise UsageError(f"{file} has {len(header):,} weights, but 10,000 are the most. Do not trust the file.")
     try: return {k: _shape_of(k, d) for k,d in header.items()}
-    except (KeyError, TypeError, ValueError) as e: raise UsageError(f"{file}: the weights cannot be read ({type(e).__name__}: {str(e)[:100]}). Export the model again.") from e
+    except (KeyError, TypeError, ValueError) as e:
+        raise UsageError(f"{file}: the weights cannot be read ({type(e).__name__}: {str(e)[:100]}). "
+                         "Export the model again.") from e
 
 # %% ../../nbs/deploy/01_read.ipynb #2e4df5a6
 _most_in_members = 2**26
@@ -142,11 +173,17 @@ _most_in_members = 2**26
 def _members(file, z, named):
     "The further members, which must be those that the description names"
     there = {o.filename: o.file_size for o in z.infolist() if o.filename not in ('bundle.json', 'model.safetensors')}
-    if set(there)!=set(named): raise UsageError(f"{file} has the members {sorted(there)}, but names {sorted(map(str, named))[:5]}. Do not trust the file.")
-    if sum(there.values())>_most_in_members: raise UsageError(f"{file}: its members have {sum(there.values()):,} bytes, but {_most_in_members:,} are the most. Do not trust the file.")
+    if set(there)!=set(named):
+        raise UsageError(f"{file} has the members {sorted(there)}, but names {sorted(map(str, named))[:5]}. "
+                         "Do not trust the file.")
+    if sum(there.values())>_most_in_members:
+        raise UsageError(f"{file}: its members have {sum(there.values()):,} bytes, "
+                         f"but {_most_in_members:,} are the most. Do not trust the file.")
     found = {k: z.read(k) for k in there}
     for k,raw in found.items():
-        if hashlib.sha256(raw).hexdigest()!=named[k]: raise UsageError(f"{file}: the member {k} is not that which was exported (its checksum differs). Get the file again.")
+        if hashlib.sha256(raw).hexdigest()!=named[k]:
+            raise UsageError(f"{file}: the member {k} is not that which was exported (its checksum differs). "
+                             "Get the file again.")
     return found
 
 # %% ../../nbs/deploy/01_read.ipynb #37fda1f3
@@ -165,7 +202,9 @@ def read_weights(
     "Read the weights; each number is that which was written"
     from safetensors.torch import load
     with _opened(file) as z: weights = z.read('model.safetensors')
-    if hashlib.sha256(weights).hexdigest()!=d['sha256']: raise UsageError(f"{file}: the weights are not those that were exported (their checksum differs). Get the file again.")
+    if hashlib.sha256(weights).hexdigest()!=d['sha256']:
+        raise UsageError(f"{file}: the weights are not those that were exported (their checksum differs). "
+                         "Get the file again.")
     with _readable(file): return load(weights)
 
 # %% ../../nbs/deploy/01_read.ipynb #67efa543

@@ -104,8 +104,8 @@ def _samples(dls, n):
 # %% ../../nbs/deploy/03_report.ipynb #73a2f1ca
 _notes = {
     'Samples':
-        "Training samples as the model sees them, augmented if they are, each with its label. Is the label right, and is "
-        "what matters still in the picture?",
+        "Training samples as the model sees them, augmented if they are, each with its label. Is the label right, and "
+        "is what matters still in the picture?",
     'Learning rate':
         "The loss while the rate was raised batch by batch. A good rate lies where the loss falls fast, well before it "
         "turns up.",
@@ -117,13 +117,13 @@ _notes = {
     'Epochs':
         "A row an epoch, of the last fit. Each number is over the whole set.",
     'Confusion matrix':
-        "A row for each actual class, a column for each predicted one. What is right lies on the diagonal; anything else "
-        "is an error.",
+        "A row for each actual class, a column for each predicted one. What is right lies on the diagonal; anything "
+        "else is an error.",
     'Most confused':
         "Which class was taken for which.",
     'Classes':
-        "Precision: of what was predicted to be this class, the share that is. Recall: of what is this class, the share "
-        "that was found. F1: their harmonic mean.",
+        "Precision: of what was predicted to be this class, the share that is. Recall: of what is this class, the "
+        "share that was found. F1: their harmonic mean.",
     'Top losses':
         "The validation samples with the highest losses: what the model predicts and how sure it is, what the label "
         "says, and the loss. Look for wrong labels, for pictures of something else, and for what these have in common.",
@@ -211,7 +211,8 @@ def _worst(interp, n):
     "The samples with the highest losses, drawn where they are pictures"
     dls,idxs = interp.dls,interp.top_losses(n)[1].tolist()
     samples = interp.samples(idxs)
-    found = [(str(a), dls.targets.text(t), interp.losses[i].item()) for i,(a,t) in zip(idxs, interp.answers(idxs, samples))]
+    answers = interp.answers(idxs, samples)
+    found = [(str(a), dls.targets.text(t), interp.losses[i].item()) for i,(a,t) in zip(idxs, answers)]
     inputs = [interp.dl.samples.decode(s[:dls.n_inp]) for s in samples]
     if not dls.layout.is_grid:
         told = dict(zip(('predicted', 'actual', 'loss'), zip(*found)))
@@ -290,7 +291,8 @@ def _write(file, text):
     "Whole or not at all"
     try:
         with whole_file(file) as f: f.write(text.encode('utf-8', 'replace'))
-    except OSError as e: raise UsageError(f"{file} cannot be written: {e}. Choose a folder that you may write to.") from e
+    except OSError as e:
+        raise UsageError(f"{file} cannot be written: {e}. Choose a folder that you may write to.") from e
 
 # %% ../../nbs/deploy/03_report.ipynb #cbb6570d
 @concise

@@ -24,8 +24,10 @@ def count_outputs(
     needed = dls.c
     if n_out is None and isinstance(needed, int): return needed
     if n_out is None:
-        why = 'does not say how many outputs it needs' if needed is None else 'needs one output for each of several targets'
+        why = 'does not say how many outputs it needs'
+        if needed is not None: why = 'needs one output for each of several targets'
         raise UsageError(f"The target's block, {dls.targets!r}, {why}. Pass n_out=.")
     if isinstance(needed, int) and n_out<needed:
-        raise UsageError(f"`n_out` is {n_out}, but the targets need {needed} outputs. Leave it out, or pass at least that.")
+        raise UsageError(f"`n_out` is {n_out}, but the targets need {needed} outputs. Leave it out, "
+                         "or pass at least that.")
     return n_out
