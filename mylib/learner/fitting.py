@@ -30,7 +30,8 @@ def batch_advice(
     told = str(error).split('\n')[0]
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in told:
         return (f"The memory is not enough for a batch of {bs}: {told} "
-                f"Make the loaders with bs={max(1, (bs or 2)//2)}, or take smaller images or a smaller model; `GradientAccumulation(2)` makes two batches one step.")
+                f"Make the loaders with bs={max(1, (bs or 2)//2)}, or take "
+                "smaller images or a smaller model; `GradientAccumulation(2)` makes two batches one step.")
     if 'Expected more than 1 value per channel' in told:
         return (f"Batch normalization cannot learn from a batch of one sample: {told}. "
                 "Make the loaders with bs=2 or more, and drop_last=True.")

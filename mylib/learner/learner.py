@@ -89,7 +89,7 @@ class Learner:
         return torch.device(getattr(self.dls.train, 'device', None) or 'cpu')
 
     def activation_and_decoder(self) -> tuple:
-        "Return what makes a prediction of an output, and what decodes it: the learner's, else the loss's or the Block's"
+        "What makes a prediction of an output, and what decodes it: the learner's, else the loss's or the Block's"
         targets,loss = self.dls.targets,self.loss_func
         return (self.activation or getattr(loss, 'activation', None) or targets.activation,
                 self.decoder or getattr(loss, 'decodes', None) or targets.decoder)

@@ -26,7 +26,8 @@ def layer_table(
         n = f"{r['n_params']:,}" if r['n_params'] else ''
         rows.append((r['name'], r['type'], _text(r['shape']), n, said[r['trainable']]))
     widths = [max(len(r[k]) for r in rows) for k in range(5)]
-    def line(row): return '  '.join(c.rjust(w) if k==3 else c.ljust(w) for k,(c,w) in enumerate(zip(row, widths))).rstrip()
+    def line(row):
+        return '  '.join(c.rjust(w) if k==3 else c.ljust(w) for k,(c,w) in enumerate(zip(row, widths))).rstrip()
     head,*lines = map(line, rows)
     total,learning = n_params(model)
     return '\n'.join([head, '-'*sum(widths, 8), *lines, f'\n{total:,} parameters, of which {learning:,} learn.'])
