@@ -77,7 +77,7 @@ mistakes = {
     'fewer outputs than classes': (lambda df, _p: tabular_learner(loaders(df), n_out=1), r"`n_out` is 1, but the targets need 2"),
     'ratings outside the range': (lambda df, _p: collab_learner(ratings(), y_range=(0, 4)), r"outside `y_range`, \(0, 4\): they go from 1 to 5"),
     'ratings that are missing': (lambda df, _p: ratings(rating=np.nan), r"'rating' is missing in all"),
-    'ratings that are text': (lambda df, _p: CollabDataLoaders.from_df(synth_ratings(), rating_name='title'), r"'title' are no numbers"),
+    'ratings that are text': (lambda df, _p: CollabDataLoaders.from_df(synth_ratings(), rating_name='title'), r"'title' are not numbers"),
     'no such column of users': (lambda df, _p: CollabDataLoaders.from_df(synth_ratings(), user_name='usr'), r"Did you mean `user`"),
 }
 
