@@ -16,12 +16,16 @@ __all__ = ['TableRows', 'TabularProc', 'FillStrategy', 'FillMissing', 'Categorif
 # %% ../nbs/tabular/98_collab.ipynb #b3437e70
 from .data import all as data_face
 from .data.all import *
-from .tabular.procs import TableRows, TabularProc, FillStrategy, FillMissing, Categorify, Normalize
+from .tabular.rows import TableRows
+from .tabular.processor import TabularProc
+from .tabular.procs import FillStrategy, FillMissing, Categorify, Normalize
 from .tabular.table import TabularPandas, TableLoaders
 from .tabular.data import TabularDataLoaders, read_table
 from .tabular.model import emb_sz_rule, get_emb_sz, TabularModel
 from .tabular.ratings import CollabDataLoaders, time_split
-from .tabular.collab import EmbeddingDotBias, EmbeddingNN, ImplicitDotBias, collab_learner
+from .tabular.factors import EmbeddingDotBias, EmbeddingNN
+from .tabular.implicit import ImplicitDotBias
+from .tabular.collab import collab_learner
 from .tabular.recommend import score_items, recommend, item_factors, nearest_items, ranking_metrics, plot_factors
 
 # %% ../nbs/tabular/98_collab.ipynb #0c437692

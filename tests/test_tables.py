@@ -17,7 +17,8 @@ from mylib.tabular.collab import collab_learner
 from mylib.tabular.data import TabularDataLoaders
 from mylib.tabular.dates import add_datepart
 from mylib.tabular.learner import tabular_learner
-from mylib.tabular.procs import Categorify, FillMissing, Normalize, TabularProc
+from mylib.tabular.procs import Categorify, FillMissing, Normalize
+from mylib.tabular.processor import TabularProc
 from mylib.tabular.ratings import CollabDataLoaders, synth_ratings
 from mylib.tabular.table import TabularPandas
 
@@ -57,7 +58,7 @@ mistakes = {
     'text among the numbers': (lambda df, _p: loaders(df, cat_names=['job'], cont_names=['age', 'city']), r"'city' holds text \('\w+'\).*`cat_names`"),
     'dates among the numbers': (lambda df, _p: loaders(df, cont_names=['since']), r"'since' holds datetime64.*add_datepart"),
     'dates as text among the numbers': (lambda df, _p: loaders(df.assign(since=df['since'].astype(str)), cont_names=['since']), r"'since' holds text.*add_datepart"),
-    'text that is no date': (lambda df, _p: add_datepart(df, 'city'), r"'city' has 300 values that are no dates"),
+    'text that is no date': (lambda df, _p: add_datepart(df, 'city'), r"'city' has 300 values that are not dates"),
     'a column twice': (lambda df, _p: loaders(pd.concat([df, df[['age']]], axis=1)), r"more than one column named 'age'"),
     'a column in two roles': (lambda df, _p: loaders(df, cont_names=['age', 'job']), r"'job' stands twice"),
     'no validation rows': (lambda df, _p: loaders(df, valid_idx=[]), r"validation set is empty"),
@@ -76,7 +77,7 @@ mistakes = {
     'fewer outputs than classes': (lambda df, _p: tabular_learner(loaders(df), n_out=1), r"`n_out` is 1, but the targets need 2"),
     'ratings outside the range': (lambda df, _p: collab_learner(ratings(), y_range=(0, 4)), r"outside `y_range`, \(0, 4\): they go from 1 to 5"),
     'ratings that are missing': (lambda df, _p: ratings(rating=np.nan), r"'rating' is missing in all"),
-    'ratings that are text': (lambda df, _p: CollabDataLoaders.from_df(synth_ratings(), rating_name='title'), r"'title' are no numbers"),
+    'ratings that are text': (lambda df, _p: CollabDataLoaders.from_df(synth_ratings(), rating_name='title'), r"'title' are not numbers"),
     'no such column of users': (lambda df, _p: CollabDataLoaders.from_df(synth_ratings(), user_name='usr'), r"Did you mean `user`"),
 }
 
@@ -93,8 +94,8 @@ def test_a_mistake_is_answered_and_the_frame_left_alone(mistake, tmp_path):
 
 odd = {
     'as many categories as rows': (lambda df: loaders(df.assign(name=[f'n{i}' for i in range(300)]), cat_names=['name'], valid_idx=range(60)), r"'name' \(240 in 240\)"),
-    'infinite inputs': (lambda df: loaders(df.assign(age=df['age'].astype(float).where(df.index>2, np.inf))), r"Infinite numbers, taken as missing: 'age' 3 of 300"),
-    'zeros and ones as target': (lambda df: loaders(df.assign(won=(df['age']>40)*1), 'won'), r"'won' has just two whole numbers.*CategoryBlock"),
+    'infinite inputs': (lambda df: loaders(df.assign(age=df['age'].astype(float).where(df.index>2, np.inf))), r"Infinite numbers, treated as missing: 'age' 3 of 300"),
+    'zeros and ones as target': (lambda df: loaders(df.assign(won=(df['age']>40)*1), 'won'), r"'won' has just two integers.*CategoryBlock"),
     'a city that training has not': (lambda df: loaders(df.assign(city=df['city'].where(df.index!=299, 'Rome')), valid_idx=[298, 299]), r"'city' 1 of 300, such as 'Rome'"),
     'the same rating twice': (lambda _df: CollabDataLoaders.from_df(pd.concat([synth_ratings()]*2), device='cpu', rating_name='rating', item_name='movie'), r"repeat a pair of 'user' and 'movie'"),
 }

@@ -28,6 +28,6 @@ def count_outputs(
         if needed is not None: why = 'needs one output for each of several targets'
         raise UsageError(f"The target's block, {dls.targets!r}, {why}. Pass n_out=.")
     if isinstance(needed, int) and n_out<needed:
-        raise UsageError(f"`n_out` is {n_out}, but the targets need {needed} outputs. Leave it out, "
+        raise UsageError(f"`n_out` is {n_out}, but the targets need {needed} outputs. Omit it, "
                          "or pass at least that.")
     return n_out

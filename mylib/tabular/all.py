@@ -21,8 +21,11 @@ from ..data import all as data_face
 from ..data.all import *
 from .frame import cont_cat_split, df_shrink
 from .dates import make_date, add_datepart, add_elapsed_times
-from .procs import TableRows, TabularProc, FillStrategy, FillMissing, Categorify, Normalize
-from .block import TableBlock, TableDataset
+from .rows import TableRows
+from .processor import TabularProc
+from .procs import FillStrategy, FillMissing, Categorify, Normalize
+from .block import TableBlock
+from .rowset import TableDataset
 from .table import TabularPandas, TableLoaders
 from .data import TabularDataLoaders, read_table
 from .parquet import ParquetDataLoaders
@@ -31,7 +34,8 @@ from .numeric import RobustScale, PiecewiseLinear, Periodic, EmbeddedModel
 from .ensemble import EnsembleModel, MemberLoss
 from .learner import tabular_config, tabular_learner
 from .baselines import tabular_baselines
-from .explain import (permutation_importance, plot_importance, partial_dependence, plot_dependence, embed_features, plot_embeddings)
+from .explain import permutation_importance, plot_importance, partial_dependence, plot_dependence
+from .explain import embed_features, plot_embeddings
 
 # %% ../../nbs/tabular/99_all.ipynb #16ad9b0f
 __all__ += data_face.__all__ # what `mylib.data.all` gives

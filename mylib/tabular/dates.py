@@ -1,9 +1,9 @@
-"""What a model can make of a date: its parts, and the days since something happened
+"""Features of a date that a model can use: its parts, and the days since an event
 
-To a model a date is a number that only ever grows, or a category of which every day has its own: it learns little
-from either. What sales, traffic or prices depend on is in the parts of the date: the day of the week, the month,
-whether a quarter ends. And on what was near: how long since the last holiday, how long to the next. Nothing here is
-learned from data, so it is done before rows are split; the given frame stays as it is.
+As a single number a date only grows, and as a category nearly every day has its own, so a model learns little from
+either. Sales, traffic and prices depend on parts of the date: the day of the week, the month, the end of a quarter.
+They also depend on what is near: the days since the last holiday, the days until the next. Nothing here is learned
+from data, so it can be done before rows are split. The given frame is not changed.
 
 Docs: https://mylib-team.github.io/mylib/tabular/dates.html.md"""
 
@@ -23,57 +23,65 @@ from .frame import as_frame, check_columns
 
 # %% ../../nbs/tabular/01_dates.ipynb #d0ee69cc
 def _as_dates(col, name):
+    "Convert a column of text to dates; a column of dates is returned as it is"
     if pd.api.types.is_datetime64_any_dtype(col.dtype): return col
-    if pd.api.types.is_numeric_dtype(col.dtype): raise UsageError(f"Column {name!r} holds numbers, not dates. For seconds since 1970: pd.to_datetime(df[{name!r}], unit='s').")
+    if pd.api.types.is_numeric_dtype(col.dtype):
+        raise UsageError(f"Column {name!r} holds numbers, not dates. "
+                         f"For seconds since 1970: pd.to_datetime(df[{name!r}], unit='s').")
     there = col.notna()
     dates = pd.to_datetime(col, errors='coerce', format='mixed')
     lost = there&dates.isna()
-    if lost.any(): raise UsageError(f"Column {name!r} has {int(lost.sum())} values that are no dates, such as {str(col[lost].iloc[0])[:40]!r}. Say how it is written: pd.to_datetime(df[{name!r}], format='%d/%m/%Y').")
+    if lost.any():
+        raise UsageError(f"Column {name!r} has {int(lost.sum())} values that are not dates, such as "
+                         f"{str(col[lost].iloc[0])[:40]!r}. Pass their format: "
+                         f"pd.to_datetime(df[{name!r}], format='%d/%m/%Y').")
     return dates
 
 @concise
 def make_date(
-    df, # A table
-    date_field:str, # The column
-) -> pd.DataFrame: # A new frame; `df` is as it was
-    "The column `date_field` as dates"
+    df, # A table, as for `mylib.tabular.frame.as_frame`
+    date_field:str, # The column to convert
+) -> pd.DataFrame: # A new frame; `df` is not changed
+    "Convert the column `date_field` to dates"
     df = as_frame(df)
     check_columns(df, [date_field], 'date_field')
     return df.assign(**{date_field: _as_dates(df[date_field], date_field)})
 
 # %% ../../nbs/tabular/01_dates.ipynb #36a9a913
-_parts = 'Year Month Week Day Dayofweek Dayofyear Is_month_end Is_month_start Is_quarter_end Is_quarter_start Is_year_end Is_year_start'.split()
+_date_parts = ['Year', 'Month', 'Week', 'Day', 'Dayofweek', 'Dayofyear', 'Is_month_end', 'Is_month_start',
+               'Is_quarter_end', 'Is_quarter_start', 'Is_year_end', 'Is_year_start']
 
 def _part_of(dates, part):
+    "Return one part of each date"
     if part=='Week': return dates.dt.isocalendar().week.astype('float64' if dates.isna().any() else 'int64')
     return getattr(dates.dt, dict(Dayofweek='day_of_week', Dayofyear='day_of_year').get(part, part.lower()))
 
 @concise
 def add_datepart(
-    df, # A table
+    df, # A table, as for `mylib.tabular.frame.as_frame`
     field_name:str, # The column of dates, or of text that can be read as dates
-    prefix:str|None=None, # Of the new columns' names; `None`: the column's name without 'date' at its end
-    drop:bool=True, # Leave the column itself out?
-    time:bool=False, # Hour, minute and second too?
-) -> pd.DataFrame: # A new frame; `df` is as it was
-    "Add a column for each part of a date, such as `saleDayofweek` (0 is Monday), and `saleElapsed`, the seconds since 1970"
+    prefix:str|None=None, # Prefix of the new columns' names; `None`: the column's name without 'date' at its end
+    drop:bool=True, # Drop the column itself?
+    time:bool=False, # Add hour, minute and second too?
+) -> pd.DataFrame: # A new frame; `df` is not changed
+    "Add a column for each part of a date, such as `saleDayofweek` (0 is Monday); `saleElapsed` is seconds since 1970"
     df = as_frame(df)
     check_columns(df, [field_name], 'field_name')
     dates = _as_dates(df[field_name], field_name)
     prefix = re.sub('[Dd]ate$', '', field_name) if prefix is None else prefix
-    new = {prefix+o: _part_of(dates, o) for o in _parts+(['Hour', 'Minute', 'Second'] if time else [])}
+    new = {prefix+o: _part_of(dates, o) for o in _date_parts+(['Hour', 'Minute', 'Second'] if time else [])}
     seconds = (dates-pd.Timestamp(0, tz=dates.dt.tz))//pd.Timedelta(seconds=1)
     new[prefix+'Elapsed'] = seconds.astype('float64' if dates.isna().any() else 'int64')
     return (df.drop(columns=field_name) if drop else df).assign(**new)
 
 # %% ../../nbs/tabular/01_dates.ipynb #e706441a
-def _since(dates, events, base):
-    "Days since the last event of the same base; rows are in order of time"
+def _days_since(dates, events, base):
+    "Return the days since the last event of the same base; the rows must be in order of time"
     last = dates.where(events).groupby(base, sort=False).ffill()
     return (dates-last)/pd.Timedelta(days=1)
 
-def _within(events, base, n=7):
-    "Events in the last `n` rows of the same base, by differences of running counts"
+def _count_events(events, base, n=7):
+    "Count the events in the last `n` rows of the same base, by differences of running counts"
     total = events.astype('float64').groupby(base, sort=False).cumsum()
     return total - total.groupby(base, sort=False).shift(n, fill_value=0.)
 
@@ -82,9 +90,9 @@ def add_elapsed_times(
     df, # A table with a row for each day and base
     field_names:str|Sequence[str], # Columns that are true where an event happens
     date_field:str, # The column of dates
-    base_field:str, # The column that says whose events they are, such as the shop
-) -> pd.DataFrame: # A new frame in the order of `df`, which is as it was
-    "Add days since and until events, and how many there are within seven rows"
+    base_field:str, # The column of what the events belong to, such as the shop
+) -> pd.DataFrame: # A new frame in the order of `df`, which is not changed
+    "Add the days since the last event and until the next one, and the number of events within seven rows"
     df,fields = as_frame(df),listed(field_names)
     check_columns(df, [*fields, date_field, base_field], 'add_elapsed_times')
     dates = _as_dates(df[date_field], date_field).reset_index(drop=True)
@@ -92,7 +100,9 @@ def add_elapsed_times(
     base,new = df[base_field].reset_index(drop=True),{}
     for f in fields:
         events = df[f].reset_index(drop=True).fillna(False).astype(bool)
-        for names,at in (((f'After{f}', f'{f}_bw'), order), ((f'Before{f}', f'{f}_fw'), order[::-1])):
-            new[names[0]],new[names[1]] = _since(dates[at], events[at], base[at]).sort_index(),_within(events[at], base[at]).sort_index()
-    names = [f'{when}{f}' for f in fields for when in ('After', 'Before')] + [f'{f}_{when}' for f in fields for when in ('bw', 'fw')]
-    return df.assign(**{n: new[n].to_numpy() for n in names})
+        for elapsed,count,at in ((f'After{f}', f'{f}_bw', order), (f'Before{f}', f'{f}_fw', order[::-1])):
+            new[elapsed] = _days_since(dates[at], events[at], base[at]).sort_index()
+            new[count] = _count_events(events[at], base[at]).sort_index()
+    elapsed = [f'{when}{f}' for f in fields for when in ('After', 'Before')]
+    counts = [f'{f}_{when}' for f in fields for when in ('bw', 'fw')]
+    return df.assign(**{n: new[n].to_numpy() for n in elapsed+counts})

@@ -1,9 +1,10 @@
-"""Tables of any make as pandas frames, and which of their columns are numbers and which are categories
+"""Convert tables of any kind to pandas frames, and tell numeric columns from categorical ones
 
-A table comes to us as a pandas frame, or as something that can hand over its memory as
-[Arrow](https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html) does: a frame of Polars, a table
-of PyArrow, a relation of DuckDB. This notebook makes a pandas frame of each, tells numbers from categories, and
-checks names. It knows nothing of models; `mylib.tabular.procs` goes on from here.
+A table is given to us as a pandas frame, or as an object that can share its memory in the
+[Arrow](https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html) format: a frame of Polars, a
+table of PyArrow, a relation of DuckDB. This notebook converts each of them to a pandas frame, tells numeric columns
+from categorical ones, and checks column names. It knows nothing of models; `mylib.tabular.procs` prepares the columns
+for one.
 
 Docs: https://mylib-team.github.io/mylib/tabular/frame.html.md"""
 
@@ -22,79 +23,100 @@ from ..core.core import UsageError, listed, near
 
 # %% ../../nbs/tabular/00_frame.ipynb #ea43e420
 def _from_arrow(table):
+    "Convert a table with Arrow's interface to a pandas frame"
     try: import pyarrow as pa
-    except ImportError as e: raise UsageError(f"A {type(table).__module__}.{type(table).__name__} is read with PyArrow. Install it: `pip install pyarrow`, or pass a pandas frame.") from e
+    except ImportError as e:
+        raise UsageError(f"A {type(table).__module__}.{type(table).__name__} is converted with PyArrow, "
+                         "which is not installed. Install it: `pip install pyarrow`, or pass a pandas frame.") from e
     table = pa.table(table)
-    table = table.cast(pa.schema([(f.name, _known_type(f.type, pa)) for f in table.schema]))
+    table = table.cast(pa.schema([(f.name, _pandas_arrow_type(f.type, pa)) for f in table.schema]))
     return table.to_pandas(types_mapper=lambda t: None if pa.types.is_dictionary(t) else pd.ArrowDtype(t))
 
-def _known_type(t, pa):
-    "The Arrow type for columns of type `t` in pandas, which knows no views of text"
-    if pa.types.is_dictionary(t): return pa.dictionary(pa.int32(), _known_type(t.value_type, pa))
+def _pandas_arrow_type(t, pa):
+    "Return the Arrow type to use in pandas for columns of type `t`; pandas does not support string views"
+    if pa.types.is_dictionary(t): return pa.dictionary(pa.int32(), _pandas_arrow_type(t.value_type, pa))
     return pa.large_string() if pa.types.is_string_view(t) else t
 
+def _is_row(table):
+    "Is `table` a single row: a Series, or a dict without columns in it?"
+    if isinstance(table, pd.Series): return True
+    if not isinstance(table, dict): return False
+    return not any(isinstance(o, (list, tuple, np.ndarray, pd.Series)) for o in table.values())
+
 def as_frame(
-    table, # A pandas frame; anything with `__arrow_c_stream__`, such as frames of Polars or PyArrow; a dict of columns; a list of rows (dicts or Series)
-) -> pd.DataFrame: # The same object if it is a pandas frame
-    "The `table` as a pandas frame"
+    table, # A pandas frame, an object with `__arrow_c_stream__`, a dict of columns, a row (dict, Series), several rows
+) -> pd.DataFrame: # The same object if `table` is a pandas frame
+    "Convert `table` to a pandas frame"
     if isinstance(table, pd.DataFrame): return table
-    if isinstance(table, pd.Series) or isinstance(table, dict) and not any(isinstance(o, (list, tuple, np.ndarray, pd.Series)) for o in table.values()): table = [table]
-    if isinstance(table, dict) and table or isinstance(table, list) and table and isinstance(table[0], (dict, pd.Series)): return pd.DataFrame(table)
+    if _is_row(table): table = [table]
+    is_rows = isinstance(table, list) and table and isinstance(table[0], (dict, pd.Series))
+    if is_rows or isinstance(table, dict) and table: return pd.DataFrame(table)
     if hasattr(table, '__arrow_c_stream__'): return _from_arrow(table)
-    raise UsageError(f"A table is needed, but this is a {type(table).__name__}: {str(table)[:60]}. Pass a pandas frame, a frame of Polars or PyArrow, or a dict of columns; a row is a dict or a Series.")
+    raise UsageError(f"A table is needed, but this is a {type(table).__name__}: {str(table)[:60]}. "
+                     "Pass a pandas frame, a frame of Polars or PyArrow, or a dict of columns; "
+                     "a row is a dict or a Series.")
 
 # %% ../../nbs/tabular/00_frame.ipynb #01bcb962
 def _separator(df):
-    "What seems to separate the columns of a file that was read as one column; `None` if nothing does"
+    "Return the likely separator of a file that was read as one column; `None` if there is none"
     if len(df.columns)!=1: return None
     head = str(df.columns[0])
     return next((o for o in ('\t', ';', '|', '::', ',') if o in head), None)
 
 def check_columns(
-    df, # A frame, or anything with `columns`
-    names:Sequence, # What is asked for
-    what:str, # What asks for them, for the message: the name of a parameter, or words such as 'the model'
+    df, # A frame, or any object with `columns`
+    names:Sequence, # The columns that are needed
+    what:str, # What needs them, for the message: the name of a parameter, or words such as 'the model'
 ):
-    "Raise a `UsageError` for names that `df` lacks, or that stand in it twice"
+    "Raise a `UsageError` if a name is not a column of `df`, or the name of several columns"
     there = list(df.columns)
     lacking = [n for n in names if n not in there]
     sep = _separator(df) if lacking else None
     asks = f'`{what}` names' if what.isidentifier() else f'{what[0].upper()}{what[1:]} needs'
-    if sep: raise UsageError(f"{asks} {lacking[0]!r}, but the table has a single column, {str(there[0])[:60]!r}. The file seems to be separated by {sep!r}: read it with sep={sep!r}.")
-    if lacking: raise UsageError(f"{asks} {lacking}, which the table does not have.{near(lacking[0], there)} Its columns are {there[:20]}{'...' if len(there)>20 else ''}.")
+    if sep:
+        raise UsageError(f"{asks} {lacking[0]!r}, but the table has a single column, {str(there[0])[:60]!r}. "
+                         f"The file seems to be separated by {sep!r}: read it with sep={sep!r}.")
+    if lacking:
+        raise UsageError(f"{asks} {lacking}, which the table does not have.{near(lacking[0], there)} "
+                         f"Its columns are {there[:20]}{'...' if len(there)>20 else ''}.")
     twice = sorted({str(n) for n in names if there.count(n)>1})
-    if twice: raise UsageError(f"The table has more than one column named {', '.join(map(repr, twice))}. Rename them, or drop all but one: df.loc[:,~df.columns.duplicated()].")
+    if twice:
+        raise UsageError(f"The table has more than one column named {', '.join(map(repr, twice))}. "
+                         "Rename them, or drop all but one: df.loc[:,~df.columns.duplicated()].")
 
 # %% ../../nbs/tabular/00_frame.ipynb #dc70307a
 def cont_cat_split(
-    df, # A table
-    max_card:int=20, # Whole numbers with more distinct values than this are numbers
-    dep_var:str|Sequence|None=None, # The target, or several: left out
-) -> tuple: # Names of numbers (continuous), names of categories
-    "Guess which columns are numbers and which are categories"
+    df, # A table, as for `as_frame`
+    max_card:int=20, # Columns of integers with more distinct values than this are numeric
+    dep_var:str|Sequence|None=None, # The target column, or several; they are in neither list
+) -> tuple: # Names of the numeric (continuous) columns, names of the categorical columns
+    "Guess which columns are numeric and which are categorical"
     df,cont,cat = as_frame(df),[],[]
     check_columns(df, listed(dep_var), 'dep_var')
     for name in df.columns:
         if name in listed(dep_var): continue
         col = df[name]
-        whole = pd.api.types.is_integer_dtype(col.dtype)
-        is_number = pd.api.types.is_float_dtype(col.dtype) or whole and col.nunique(dropna=False)>max_card
+        is_whole = pd.api.types.is_integer_dtype(col.dtype)
+        is_number = pd.api.types.is_float_dtype(col.dtype) or is_whole and col.nunique(dropna=False)>max_card
         (cont if is_number else cat).append(name)
     return cont,cat
 
 # %% ../../nbs/tabular/00_frame.ipynb #091c0f32
-def _shrunk(col, obj2cat, int2uint):
+def _shrink_column(col, obj2cat, int2uint):
+    "Return a column with the smallest type that holds its values"
     kind = col.dtype.kind if isinstance(col.dtype, np.dtype) else ''
     if kind=='f': return col.astype(np.float32)
-    if kind=='u' or kind=='i' and int2uint and (not len(col) or col.min()>=0): return pd.to_numeric(col, downcast='unsigned')
+    fits_unsigned = kind=='i' and int2uint and (not len(col) or col.min()>=0)
+    if kind=='u' or fits_unsigned: return pd.to_numeric(col, downcast='unsigned')
     if kind=='i': return pd.to_numeric(col, downcast='integer')
     return col.astype('category') if obj2cat and (pd.api.types.is_string_dtype(col.dtype) or kind=='O') else col
 
 def df_shrink(
-    df:pd.DataFrame,
-    skip:Sequence=(), # Columns to leave as they are
-    obj2cat:bool=True, # Make categories of text?
-    int2uint:bool=False, # Use unsigned whole numbers where nothing is negative?
-) -> pd.DataFrame: # A new frame; `df` is as it was
-    "The frame with the smallest types that hold its values"
-    return pd.DataFrame({n: df[n] if n in skip else _shrunk(df[n], obj2cat, int2uint) for n in df.columns}, index=df.index)
+    df:pd.DataFrame, # Any frame; it is not changed
+    skip:Sequence=(), # Columns whose type stays as it is
+    obj2cat:bool=True, # Convert text to categories?
+    int2uint:bool=False, # Use unsigned integers where no value is negative?
+) -> pd.DataFrame: # A new frame
+    "Return the frame with the smallest types that hold its values"
+    cols = {n: df[n] if n in skip else _shrink_column(df[n], obj2cat, int2uint) for n in df.columns}
+    return pd.DataFrame(cols, index=df.index)
