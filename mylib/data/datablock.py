@@ -16,8 +16,9 @@ from pathlib import Path
 
 from ..core.core import UsageError, concise, isolated_rng, listed
 from .split import RandomSplitter, check_splits
-from .dataset import Datasets, Getter, brief, failed_step, item_at
 from .transform import Pipeline, is_fixed
+from .trace import Getter, brief, failed_step
+from .dataset import Datasets, item_at
 from .block import TransformBlock, as_target
 from .loaders import DataLoaders
 

@@ -19,7 +19,8 @@ import numpy as np
 from ..core.part import NotAPart, describe
 from .transform import Opener, is_fixed
 from .block import TransformBlock
-from .dataset import Datasets, Getter
+from .trace import Getter
+from .dataset import Datasets
 from .shelf import Shelf, file_marks, shelf_for
 
 # %% ../../nbs/data/16_fixed.ipynb #365f0f53

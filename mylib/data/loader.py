@@ -21,7 +21,8 @@ from ..core.core import UsageError, concise, generator, isolated_rng, listed, mi
 from .transform import Kept, Opener, RandTransform, Transform, as_slots, transform_slots
 from .stack import UnequalShapes
 from .block import TransformBlock
-from .dataset import Datasets, Samples, brief
+from .trace import brief
+from .dataset import Datasets, Samples
 from .store import make_store
 from .shelf import file_marks
 from .threads import in_threads
