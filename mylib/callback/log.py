@@ -48,9 +48,9 @@ class CSVLogger(Watcher):
         file,self._written = run.path/self.fname,0
         self._earlier = _read_rows(file) if self.append and file.exists() else []
 
-    def after_epoch(self, run): self._write(run)
-    def cleanup(self, run): self._write(run) # if another callback cancelled the end of the last epoch
-    def _write(self, run):
+    def after_epoch(self, run): self._write_rows(run)
+    def cleanup(self, run): self._write_rows(run) # if another callback cancelled the end of the last epoch
+    def _write_rows(self, run):
         if len(run.history)==self._written: return
         first = int(self._earlier[-1]['epoch'])+1 if self._earlier else 0
         rows = [*self._earlier, *({**r, 'epoch': r['epoch']+first} for r in run.history)]

@@ -68,18 +68,18 @@ class ProgressTable(Watcher):
         self._widths,self._output = None,None
 
     def before_fit(self, _run): self._widths,self._printed = None,0
-    def before_train(self, run): self._open(f'epoch {run.epoch}', len(run.dls.train))
-    def before_valid(self, run): self._open('validating', len(run.dls.valid))
+    def before_train(self, run): self._start_line(f'epoch {run.epoch}', len(run.dls.train))
+    def before_valid(self, run): self._start_line('validating', len(run.dls.valid))
     def after_batch(self, _run):
         if self._bar is not None: self._bar.update()
     def after_train(self, _run): self._close()
     def after_valid(self, _run): self._close()
     def after_epoch(self, run):
-        if len(run.history)>self._printed: self._add_row(run.history[-1])
+        if len(run.history)>self._printed: self._print_row(run.history[-1])
         self._printed = len(run.history)
     def cleanup(self, _run): self._close()
 
-    def _open(self, what, n):
+    def _start_line(self, what, n):
         self._close()
         if self._output is None and _in_notebook():
             from IPython.display import display
@@ -90,7 +90,7 @@ class ProgressTable(Watcher):
     def _close(self):
         if self._bar is not None: self._bar.close()
         self._bar = None
-    def _add_row(self, row):
+    def _print_row(self, row):
         shown = {**{k: v for k,v in row.items() if k!='seconds'}, 'time': row['seconds']}
         if self._widths is None:
             self._widths = [max(len(k), 8 if k!='epoch' else 5) for k in shown]
@@ -106,7 +106,7 @@ class ProgressTable(Watcher):
         what:str='predicting', # Text of the line
     ) -> Iterator: # The same `xs`
         "Iterate over `xs` and show the progress, without a run"
-        self._open(what, n)
+        self._start_line(what, n)
         try:
             for x in xs:
                 yield x

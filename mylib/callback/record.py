@@ -154,7 +154,7 @@ def _update_metric(metric, run):
                          f"and targets {shapes[1:]}: {type(e).__name__}: {e}. "
                          "Choose a metric that fits the target.") from e
 
-def _find_bad_item(run, k):
+def _find_nan_item(run, k):
     "Return which sample of batch `k` of the last epoch holds NaN or infinity, if the loader can load it again"
     dl = run.dls.train
     if dl.samples is None or dl.batch_size is None: return None
@@ -179,7 +179,7 @@ def _explain_nan(before):
 def _warn_nan(losses, n_before, run):
     "Warn at which of `losses`, those of all batches so far, they became NaN or infinite, and why"
     step = next(i for i,x in enumerate(losses) if not math.isfinite(x))
-    why = _find_bad_item(run, step-n_before) or _explain_nan(losses[max(0, step-20):step])
+    why = _find_nan_item(run, step-n_before) or _explain_nan(losses[max(0, step-20):step])
     warn(f"The loss is {losses[step]} at batch {step} of the fit, in epoch {run.epoch}. {why}")
     return True
 

@@ -135,7 +135,7 @@ class Run:
         try:
             with Phase(self, 'fit') as goes:
                 if goes: self._epochs()
-        finally: self._finish()
+        finally: self._end_run()
 
     def _epochs(self):
         if self.resume is not None: self.resume.begin(self)
@@ -194,9 +194,9 @@ class Run:
     ):
         "Run the batches of a loader without training"
         try: self._validate(self.dls.valid if dl is None else dl)
-        finally: self._finish()
+        finally: self._end_run()
 
-    def _finish(self):
+    def _end_run(self):
         "Let callbacks release their resources, and release the last batch"
         self.notify('cleanup')
         self.xb,self.yb,self.pred,self.loss = (),(),None,None

@@ -27,7 +27,7 @@ def _name_source(source, items):
     "Return what to call the source in a message: a folder by its path, anything else by the number of items"
     return str(source) if isinstance(source, (str, Path)) else f"the {len(items)} items"
 
-def _make_block(block):
+def _create_block(block):
     return block() if isinstance(block, type) or not isinstance(block, TransformBlock) else block
 
 def _remove_repeated(lists):
@@ -106,7 +106,7 @@ class DataBlock:
         "Return the samples of a source"
         items = self._find_items(source)
         splits = check_splits((self.splitter or RandomSplitter())(items), len(items))
-        blocks = [copy.deepcopy(_make_block(b)) for b in self.blocks]
+        blocks = [copy.deepcopy(_create_block(b)) for b in self.blocks]
         tfms = [[*([g] if g else []), *b.type_tfms] for g,b in zip(self._make_getters(), blocks)]
         dsets = Datasets(items, tfms, splits, self.n_inp, blocks=blocks, do_setup=False)
         try: dsets.setup()

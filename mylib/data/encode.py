@@ -43,7 +43,7 @@ class Categorize(Transform):
     def decodes(self, i): return self.vocab[int(i)]
 
 # %% ../../nbs/data/07_encode.ipynb #5091fae5
-def _check_labels(o):
+def _require_list(o):
     "Return the labels `o`, unless they are a text"
     if not isinstance(o, str): return o
     raise UsageError(f"Several labels must be a list, but got the text {o!r}. "
@@ -52,7 +52,7 @@ def _check_labels(o):
 class _AllLabels:
     "All labels of all items, one after the other"
     def __init__(self, items): self.items = items
-    def __iter__(self): return (o for labels in self.items for o in _check_labels(labels))
+    def __iter__(self): return (o for labels in self.items for o in _require_list(labels))
 
 # %% ../../nbs/data/07_encode.ipynb #bd9022bf
 @part('data.MultiCategorize')
@@ -70,7 +70,7 @@ class MultiCategorize(Transform):
         if self.vocab is None: self.vocab = CategoryMap(_AllLabels(items), add_na=self.add_na)
     def _find_index(self, o): return self.vocab.o2i.get(plain_value(o), 0) if self.add_na else self.vocab.index_of(o)
     def encodes(self, labels):
-        return torch.tensor([self._find_index(o) for o in _check_labels(labels)], dtype=torch.long)
+        return torch.tensor([self._find_index(o) for o in _require_list(labels)], dtype=torch.long)
     def decodes(self, idxs): return [self.vocab[int(i)] for i in idxs]
 
 # %% ../../nbs/data/07_encode.ipynb #235520e1

@@ -30,7 +30,7 @@ from .contract import Loader, as_samples
 from .fixed import files_of, find_shelf, needed_side
 
 # %% ../../nbs/data/17_loader.ipynb #a1b95eb8
-def _count_threads(samples):
+def _choose_threads(samples):
     "Return how many threads to use for `samples` by default"
     return min(8, os.cpu_count() or 1) if isinstance(samples, Datasets) and not samples.by_rows else 0
 
@@ -57,7 +57,7 @@ class DataLoader(Loader):
         self.batch_size,self.shuffle,self.drop_last = batch_size,shuffle,drop_last
         self.item_tfms,self.batch_tfms,self.device = listed(item_tfms),listed(batch_tfms),device
         self.training = shuffle if training is None else training
-        self.num_workers = _count_threads(self.samples) if num_workers is None else num_workers
+        self.num_workers = _choose_threads(self.samples) if num_workers is None else num_workers
         self.seed = torch.randint(2**31, ()).item() if seed is None else seed
         self.epoch,self.cache,self.sort_by,self.shard = 0,cache,sort_by,shard
         self._check()
@@ -219,7 +219,7 @@ class DataLoader(Loader):
         shuffled = [whole[k] for k in torch.randperm(len(whole), generator=gen).tolist()]
         return [i for b in shuffled+batches[len(whole):] for i in b]
 
-    def _share(self, idxs):
+    def _take_shard(self, idxs):
         "Return the positions in `idxs` that belong to this shard"
         return idxs if self.shard is None else idxs[self.shard[0]::self.shard[1]]
 
@@ -230,7 +230,7 @@ class DataLoader(Loader):
         "Iterate over the batches as they are loaded: on the CPU, without batch transforms"
         bs,order = self.batch_size or 1,self.order(epoch)
         if self.shelf is not None: self.shelf.refresh()
-        chunks = [self._share(order[b*bs:(b+1)*bs]) for b in range(start, len(self))]
+        chunks = [self._take_shard(order[b*bs:(b+1)*bs]) for b in range(start, len(self))]
         is_kept = self.shelf is not None and self.shelf.has(self.samples.positions)
         loaded = in_threads(lambda idxs: self._load(idxs, epoch), chunks, 0 if is_kept else self.num_workers)
         for idxs,batch in zip(chunks, loaded):
@@ -248,7 +248,7 @@ class DataLoader(Loader):
         n:int, # Number of samples, at most
     ): # On the CPU, without batch transforms
         "Load the first samples of the current epoch as one batch, without threads"
-        idxs = self._share(self.order(self.epoch)[:n])
+        idxs = self._take_shard(self.order(self.epoch)[:n])
         batch = self._load(idxs, self.epoch)
         in_main = self._main_tfms and self.batch_size is not None
         return self._finish_in_main(batch, idxs, self.epoch) if in_main else batch

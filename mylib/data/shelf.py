@@ -43,10 +43,10 @@ class Column:
         x:Tensor, # A slot of one sample
     ):
         "Return an empty column for rows like `x`"
-        a = cls._to_array(x)
+        a = cls._to_row(x)
         return cls(a.shape, str(a.dtype), _is_channels_last(x))
     @staticmethod
-    def _to_array(x): return (x.permute(1, 2, 0) if _is_channels_last(x) else x).numpy()
+    def _to_row(x): return (x.permute(1, 2, 0) if _is_channels_last(x) else x).numpy()
 
     @property
     def nbytes(self):
@@ -56,14 +56,14 @@ class Column:
         x:Tensor, # A slot of one sample
     ) -> bool:
         "Has `x` the shape, type and memory layout of a row?"
-        a = self._to_array(x)
+        a = self._to_row(x)
         return (a.shape, str(a.dtype), _is_channels_last(x))==(self.shape, self.dtype, self.last)
     def write(self,
         i:int, # Position of the row
         x:Tensor, # Must fit
     ):
         "Write `x` to row `i`"
-        self.rows[i] = self._to_array(x)
+        self.rows[i] = self._to_row(x)
     def take(self,
         idxs:np.ndarray, # Positions, int64
     ) -> Tensor: # (len(idxs), ...)
@@ -182,7 +182,7 @@ class DiskShelf(Shelf):
     ):
         super().__init__(n, store)
         self.file = store.folder/f'{name}.shelf'
-        if self.file.exists(): self._open()
+        if self.file.exists(): self._load_file()
 
     def _begin(self, columns):
         head = json.dumps([[list(c.shape), c.dtype, c.last] for c in columns]).encode().ljust(_head_size)
@@ -198,9 +198,9 @@ class DiskShelf(Shelf):
         except CannotWrite as e:
             store.stop(e)
             return self.close()
-        self._map(columns)
+        self._map_file(columns)
 
-    def _map(self, columns):
+    def _map_file(self, columns):
         at = _head_size
         self._sums = np.memmap(self.file, np.uint32, 'r+', at, self.n)
         at += 4*self.n
@@ -209,10 +209,10 @@ class DiskShelf(Shelf):
             at += self.n*c.nbytes
         self.columns = columns
 
-    def _open(self):
+    def _load_file(self):
         "Map the existing file, and find the complete rows"
         try:
-            with open(self.file, 'rb') as f: self._map([Column(*o) for o in json.loads(f.read(_head_size))])
+            with open(self.file, 'rb') as f: self._map_file([Column(*o) for o in json.loads(f.read(_head_size))])
         except (OSError, ValueError, TypeError): return
         for i in np.flatnonzero(self._sums).tolist():
             self.there[i] = self._compute_checksum(i)==self._sums[i]
