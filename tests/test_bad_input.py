@@ -450,9 +450,9 @@ def cache_cannot_grow(path):
 
 
 oddities = [ # what is done, how often it is said, what is said
-    (lambda _: fit_line(x=spoilt(synth_line(20)[0], 7)), 1, 'Slot 0 of item 7 holds NaN or infinity: mend or remove that item'),
-    (lambda _: fit_line(y=spoilt(synth_line(20)[1], 9)), 1, 'Slot 1 of item 9 holds NaN or infinity: mend or remove that item'),
-    (lambda _: fit_line(lr=1e12), 1, 'take a lower learning rate, such as a tenth'),
+    (lambda _: fit_line(x=spoilt(synth_line(20)[0], 7)), 1, 'Slot 0 of item 7 holds NaN or infinity: fix or remove that item'),
+    (lambda _: fit_line(y=spoilt(synth_line(20)[1], 9)), 1, 'Slot 1 of item 9 holds NaN or infinity: fix or remove that item'),
+    (lambda _: fit_line(lr=1e12), 1, 'use a lower learning rate, such as a tenth'),
     (lambda _: fit_line(metrics=[undefined]), 1, 'Over the validation set, undefined is NaN'),
     pytest.param(disk_fills_in_fit, 2, 'last.ckpt cannot be written: File too large. Choose a folder that you may write to', marks=needs_posix),
     pytest.param(cache_cannot_grow, 1, 'stops growing', marks=needs_posix),

@@ -10,7 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def hidden(cell): return cell['cell_type']=='code' and re.search(r'^#\|\s*hide\s*$', cell['source'], re.M)
+def hidden(cell):
+    "A code cell that the page hides, or of which it shows only a figure"
+    return cell['cell_type']=='code' and re.search(r'^#\|\s*(hide|echo:\s*false)\s*$', cell['source'], re.M)
 
 
 def shown(cell):

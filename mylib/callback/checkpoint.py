@@ -1,9 +1,9 @@
-"""Write down a fit while it runs, and go on with it as if nothing had happened
+"""Save a fit while it runs, and continue it later as if it had not been stopped
 
-A machine is taken away, the power fails, a notebook's kernel dies: the longer a fit, the likelier it is that it does
-not come to its end. `Checkpoint` writes the whole state of a run (`mylib.callback.run`) to a file, after each epoch
-and every few minutes, and lets the same fit go on from there, in a new process and in the middle of an epoch. On a
-CPU the weights at the end are those of a fit that was never stopped, bit for bit.
+A machine is shut down, the power fails, a notebook's kernel dies: the longer a fit takes, the likelier it is to be
+interrupted. `Checkpoint` writes the whole state of a run (`mylib.callback.resume`) to a file, after each epoch and
+every few minutes. The same fit can then continue from the file in a new process, even in the middle of an epoch. On a
+CPU, the final weights are those of a fit that was never stopped, bit for bit.
 
 Docs: https://mylib-team.github.io/mylib/callback/checkpoint.html.md"""
 
@@ -15,7 +15,6 @@ __all__ = ['identity', 'Checkpoint']
 # %% ../../nbs/callback/12_checkpoint.ipynb #1765a6fb
 import hashlib, inspect, os, re, time
 from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -30,148 +29,162 @@ from .resume import resume_from, run_state
 from .schedule import ParamScheduler
 
 # %% ../../nbs/callback/12_checkpoint.ipynb #455b481d
-def _name(o): return re.sub(r' at 0x[0-9a-fA-F]+', '', step_name(o))
+def _describe(o):
+    "Return the name or the text of `o`, without addresses"
+    return re.sub(r' at 0x[0-9a-fA-F]+', '', step_name(o))
 
-def _setting(o):
-    "A setting as something that can be written to a file and compared"
-    if isinstance(o, (list, tuple)): return [_setting(v) for v in o]
-    if isinstance(o, dict): return {str(k): _setting(v) for k,v in o.items()}
-    return o if o is None or isinstance(o, (bool, int, float, str)) else _name(o)
+def _to_setting(o):
+    "Return a setting as something that can be written to a file and compared"
+    if isinstance(o, (list, tuple)): return [_to_setting(v) for v in o]
+    if isinstance(o, dict): return {str(k): _to_setting(v) for k,v in o.items()}
+    return o if o is None or isinstance(o, (bool, int, float, str)) else _describe(o)
 
-def _settings(cb):
-    "The arguments with which a callback was made, as far as it has kept them"
-    return {n: _setting(getattr(cb, n)) for n in inspect.signature(type(cb)).parameters if hasattr(cb, n)}
+def _read_settings(cb):
+    "Return the arguments that a callback was created with, if it has kept them"
+    return {n: _to_setting(getattr(cb, n)) for n in inspect.signature(type(cb)).parameters if hasattr(cb, n)}
 
 # %% ../../nbs/callback/12_checkpoint.ipynb #a3347447
-def _bytes(item, root):
+def _to_bytes(item, root):
+    "Return bytes that identify an item; `root` is removed from a path"
     if isinstance(item, Path): return item.as_posix().removeprefix(root).encode()
     if isinstance(item, (Tensor, np.ndarray)): return np.ascontiguousarray(item).tobytes()
-    return _name(item).encode()
+    return _describe(item).encode()
 
-def _digest(items:Iterable, root:str) -> str:
-    "A short sum of all `items`; of paths without `root`, which ends in a slash"
+def _hash_items(items:Iterable, root:str) -> str:
+    "Return a short hash of all `items`; `root`, which ends in a slash, is removed from paths"
     sums = hashlib.blake2b(digest_size=8)
     if hasattr(items, 'iloc'): items = [pd.util.hash_pandas_object(items.astype(str)).to_numpy()]
-    for o in items: sums.update(_bytes(o, root)+b'\0')
+    for o in items: sums.update(_to_bytes(o, root)+b'\0')
     return sums.hexdigest()
 
 # %% ../../nbs/callback/12_checkpoint.ipynb #f0dd8a67
-def _data(dl, root):
-    "What tells one training set from another"
+def _describe_data(dl, root):
+    "Return what tells one training set from another"
     ds = getattr(dl, 'dataset', None)
     items,blocks = getattr(ds, 'items', None),getattr(ds, 'blocks', None) or []
     return dict(batches=len(dl), samples=None if ds is None else len(ds), batch_size=getattr(dl, 'batch_size', None),
-                items=None if items is None else _digest(items, root), vocab=[_setting(getattr(b, 'vocab', None)) for b in blocks],
-                transforms=[_name(f) for n in ('item_tfms', 'batch_tfms') for f in getattr(dl, n, ())])
+                items=None if items is None else _hash_items(items, root),
+                vocab=[_to_setting(getattr(b, 'vocab', None)) for b in blocks],
+                transforms=[_describe(f) for n in ('item_tfms', 'batch_tfms') for f in getattr(dl, n, ())])
 
-def _schedules(cbs):
-    "Each schedule at nine places, which tell it from others"
-    return {n: [_setting(f(i/8)) for i in range(9)] for cb in cbs if isinstance(cb, ParamScheduler) for n,f in cb.scheds.items()}
+def _describe_schedules(cbs):
+    "Return the values of each schedule at nine points"
+    found = [item for cb in cbs if isinstance(cb, ParamScheduler) for item in cb.scheds.items()]
+    return {n: [_to_setting(f(i/8)) for i in range(9)] for n,f in found}
 
-def _model(model):
-    return dict(weights={n: f"{tuple(v.shape)} {str(v.dtype).removeprefix('torch.')}" for n,v in model.state_dict().items()},
-                learning=[n for n,p in model.named_parameters() if p.requires_grad])
+def _describe_model(model):
+    weights = {n: f"{tuple(v.shape)} {str(v.dtype).removeprefix('torch.')}" for n,v in model.state_dict().items()}
+    return dict(weights=weights, learning=[n for n,p in model.named_parameters() if p.requires_grad])
 
 # %% ../../nbs/callback/12_checkpoint.ipynb #027e20ba
 def identity(
-    run, # A `mylib.callback.run.Run` at its beginning
+    run, # A `mylib.callback.run.Run`, at its start
 ) -> dict: # Numbers, text, lists and dictionaries
-    "What a fit is: a state of it fits another run only when this is the same"
+    "Describe a fit; the state of a fit fits another run only if this is the same"
     opt,root = run.opt,f'{Path(run.path).as_posix()}/'
-    groups = [{k: _setting(v) for k,v in g.items() if k!='params'} for g in opt.state_dict()['param_groups']]
-    return dict(model=_model(run.model), data=_data(run.dls.train, root), loss=_name(run.loss_func), epochs=run.n_epoch, schedules=_schedules(run.callbacks),
+    groups = [{k: _to_setting(v) for k,v in g.items() if k!='params'} for g in opt.state_dict()['param_groups']]
+    return dict(model=_describe_model(run.model), data=_describe_data(run.dls.train, root),
+                loss=_describe(run.loss_func), epochs=run.n_epoch, schedules=_describe_schedules(run.callbacks),
                 optimizer=dict(kind=type(getattr(opt, 'opt', opt)).__name__, groups=groups),
-                callbacks={type(o).__name__: _settings(o) for o in run.callbacks if isinstance(o, Changer)})
+                callbacks={type(o).__name__: _read_settings(o) for o in run.callbacks if isinstance(o, Changer)})
 
 # %% ../../nbs/callback/12_checkpoint.ipynb #953c6d5a
-def _differences(saved, now, place=''):
-    "Where two identities differ, each place as a sentence"
+def _find_differences(saved, now, place=''):
+    "Return one sentence for each difference between two descriptions"
     if type(saved)==type(now)==dict:
-        return [d for k in {**saved, **now} for d in _differences(saved.get(k), now.get(k), f'{place}.{k}' if place else k)]
+        keys = [(k, f'{place}.{k}' if place else k) for k in {**saved, **now}]
+        return [d for k,where in keys for d in _find_differences(saved.get(k), now.get(k), where)]
     if type(saved)==type(now)==list and len(saved)==len(now):
-        return [d for i,(a,b) in enumerate(zip(saved, now)) for d in _differences(a, b, f'{place}[{i}]')]
-    return [] if saved==now else [f"{place} is {_brief(now)} now and was {_brief(saved)} then"]
+        return [d for i,(a,b) in enumerate(zip(saved, now)) for d in _find_differences(a, b, f'{place}[{i}]')]
+    return [] if saved==now else [f"{place} is {_abbreviate(now)} now and was {_abbreviate(saved)} then"]
 
-def _brief(o):
-    "`o` in few words"
+def _abbreviate(o):
+    "Return a short text for `o`"
     if isinstance(o, list) and len(o)>4: return f"{len(o)} entries"
     if isinstance(o, float): return f'{o:.6g}'
     return 'not there' if o is None else repr(o)
 
 # %% ../../nbs/callback/12_checkpoint.ipynb #1d21d620
-def _plain(o, whose):
-    "`o`, where it holds only what can be read back without running code"
+def _check_plain(o, whose):
+    "Return `o` if it contains only what can be read without running code"
     if o is None or isinstance(o, (bool, int, float, str, Tensor)): return o
     if isinstance(o, np.generic): return o.item()
-    if isinstance(o, (list, tuple)): return [_plain(v, whose) for v in o]
-    if isinstance(o, dict): return {k: _plain(v, whose) for k,v in o.items()}
-    raise UsageError(f"The state of the callback {whose} holds {_name(o)} of type {type(o).__name__}, which no checkpoint keeps. "
-                     "Let its `state_dict` give tensors, numbers, text, and lists and dictionaries of them.")
+    if isinstance(o, (list, tuple)): return [_check_plain(v, whose) for v in o]
+    if isinstance(o, dict): return {k: _check_plain(v, whose) for k,v in o.items()}
+    raise UsageError(f"The state of the callback {whose} holds {_describe(o)} of type {type(o).__name__}, which no "
+                     "checkpoint keeps. Let its `state_dict` give tensors, numbers, text, and lists and "
+                     "dictionaries of them.")
 
 # %% ../../nbs/callback/12_checkpoint.ipynb #f3b1b910
 _format = 1
 
-def _write(file, fits, state):
-    "Write a checkpoint, whole or not at all"
-    callbacks = {n: _plain(o, n) for n,o in state['callbacks'].items()}
+def _write_checkpoint(file, fits, state):
+    "Write a checkpoint, complete or not at all"
+    callbacks = {n: _check_plain(o, n) for n,o in state['callbacks'].items()}
     with whole_file(file) as f:
         torch.save(dict(format=_format, fits=fits, run={**state, 'callbacks': callbacks}), f)
         f.flush()
         os.fsync(f.fileno())
 
-def _read(file, device):
-    "The content of a checkpoint, or `None` if there is none"
+def _read_checkpoint(file, device):
+    "Return the content of a checkpoint, or `None` if there is no file"
     if not file.exists(): return None
     try: found = torch.load(file, map_location=device, weights_only=True)
     except Exception as e:
-        raise UsageError(f"{file} cannot be read as a checkpoint: {str(e).splitlines()[0]} Delete it to begin anew; what it replaced was complete when it was written.") from e
-    if not isinstance(found, dict) or found.get('format')!=_format: raise UsageError(f"{file} is no checkpoint of this version of the library. Delete it to begin anew.")
-    return found
+        raise UsageError(f"{file} cannot be read as a checkpoint: {str(e).splitlines()[0]} "
+                         "Delete it to begin anew; what it replaced was complete when it was written.") from e
+    if isinstance(found, dict) and found.get('format')==_format: return found
+    raise UsageError(f"{file} is no checkpoint of this version of the library. Delete it to begin anew.")
 
 # %% ../../nbs/callback/12_checkpoint.ipynb #130dac78
 class Checkpoint(Watcher):
-    "Writes the state of a fit to `last.ckpt` after each epoch and every so often, and lets the same fit go on from there"
+    "Writes the state of a fit to `last.ckpt` after each epoch and at intervals, and continues the same fit from it"
     runs_after = Callback
     def __init__(self,
-        folder:str|Path='checkpoint', # Folder for the file, below the run's path
-        resume:bool=False, # Go on from the file, if it is there? Otherwise the fit begins anew, and an old file is kept as `before.ckpt`
+        folder:str|Path='checkpoint', # Folder of the file, below the run's path
+        resume:bool=False, # Continue from the file, if there is one? Otherwise an old file is kept as `before.ckpt`
         *,
-        every_seconds:float=120., # Write when so many seconds have passed since the last time; `float('inf')` for never
-        every_steps:int|None=None, # Write when the optimizer has made so many steps since the last time
+        every_seconds:float=120., # Seconds between two writes, at least; `float('inf')`: write after epochs only
+        every_steps:int|None=None, # Steps of the optimizer between two writes; `None`: go by the time only
     ):
         if every_seconds<0 or (every_steps is not None and every_steps<1):
-            raise UsageError(f"`every_seconds` is {every_seconds} and `every_steps` {every_steps}, but they must be at least 0 and 1. Leave them out to write every two minutes.")
-        self.folder,self.resume,self.every_seconds,self.every_steps = Path(folder),resume,every_seconds,every_steps
+            raise UsageError(f"`every_seconds` is {every_seconds} and `every_steps` {every_steps}, but they must be "
+                             "at least 0 and 1. Leave them out to write every two minutes.")
+        self.folder,self.resume = Path(folder),resume
+        self.every_seconds,self.every_steps = every_seconds,every_steps
         self._fits,self._saved = [],None
 
     def before_fit(self, run):
-        self._file,first = Path(run.path)/self.folder/'last.ckpt',not self._fits
+        self._file,is_first = Path(run.path)/self.folder/'last.ckpt',not self._fits
         self._fits.append(identity(run))
-        if first: self._begin(run)
+        if is_first: self._find_file(run)
         self._written,self._step = time.monotonic(),run.step
-        if self._saved is not None: self._go_on(run)
+        if self._saved is not None: self._continue(run)
 
     def after_batch(self, run):
         if not run.training: return
         steps,seconds = run.step-self._step,time.monotonic()-self._written
-        if seconds>=self.every_seconds or (self.every_steps and steps>=self.every_steps): self._save(run, run.epoch, run.batch+1)
+        if seconds>=self.every_seconds or (self.every_steps and steps>=self.every_steps):
+            self._save_state(run, run.epoch, run.batch+1)
 
-    def after_epoch(self, run): self._save(run, run.epoch+1, 0)
+    def after_epoch(self, run): self._save_state(run, run.epoch+1, 0)
 
-    def _begin(self, run):
-        "Look for a checkpoint; remove what a killed process left half written"
+    def _find_file(self, run):
+        "Read the checkpoint, or move it out of the way; remove incomplete files of a killed process"
         for o in self._file.parent.glob(f'.{self._file.name}.*.part'): o.unlink(missing_ok=True)
-        if self.resume: self._saved = _read(self._file, next(run.model.parameters()).device)
+        if self.resume: self._saved = _read_checkpoint(self._file, next(run.model.parameters()).device)
         elif self._file.exists():
-            print(f"{self.folder/'last.ckpt'} is of an earlier fit; it is kept as before.ckpt. To go on with it, pass resume=True.")
+            print(f"{self.folder/'last.ckpt'} is of an earlier fit; it is kept as before.ckpt. "
+                  "To go on with it, pass resume=True.")
             os.replace(self._file, self._file.with_name('before.ckpt'))
 
-    def _go_on(self, run):
-        "Let `run` go on from what was saved; leave it out if it was finished"
+    def _continue(self, run):
+        "Make `run` continue from the saved state, or skip it if it was completed"
         fits,state,n = self._saved['fits'],self._saved['run'],len(self._fits)
-        said = _differences(fits[n-1], self._fits[-1])
-        if said:
-            raise UsageError(f"{self._file} belongs to another fit: {'; '.join(islice(said, 4))}{f'; and {len(said)-4} more differences' if len(said)>4 else ''}. "
+        found = _find_differences(fits[n-1], self._fits[-1])
+        if found:
+            more = f'; and {len(found)-4} more differences' if len(found)>4 else ''
+            raise UsageError(f"{self._file} belongs to another fit: {'; '.join(found[:4])}{more}. "
                              "Call the fit as then, or begin anew without resume=True, or with another folder.")
         if n<len(fits): raise Cancel('fit')
         self._saved = None
@@ -179,9 +192,10 @@ class Checkpoint(Watcher):
         where = f"going on in epoch {run.epoch} at batch {state['batch']} of {len(run.dls.train)}"
         print(f"{self.folder/'last.ckpt'}: {'the fit is complete' if run.epoch>=run.n_epoch else where}.")
 
-    def _save(self, run, epoch, batch):
+    def _save_state(self, run, epoch, batch):
+        "Write the file, and warn if this is not possible"
         self._written,self._step = time.monotonic(),run.step
-        try: _write(self._file, self._fits, run_state(run, epoch, batch))
+        try: _write_checkpoint(self._file, self._fits, run_state(run, epoch, batch))
         except CannotWrite as e:
             there = "The checkpoint before it is still there" if self._file.exists() else "There is no checkpoint yet"
             warn(f"{e} {there}, and the fit goes on.")

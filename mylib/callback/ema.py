@@ -1,8 +1,9 @@
-"""Judge and keep a moving average of the weights
+"""Validate and keep a moving average of the weights
 
-The weights jump about the bottom of the valley; their average over many steps lies nearer to it ([Polyak & Juditsky
-1992](https://doi.org/10.1137/0330046)). This callback keeps an exponential moving average of the weights, puts it
-into the model for validation, so that what is judged is what will be kept, and leaves it there when the fit ends.
+Near a minimum, the weights jump around it from step to step. Their average over many steps is usually nearer to the
+minimum than the last weights are ([Polyak & Juditsky 1992](https://doi.org/10.1137/0330046)). `EMA` keeps an
+exponential moving average of the weights. It puts the average into the model for validation, so that the weights that
+are kept are those that were judged, and leaves it there when the fit ends.
 
 Docs: https://mylib-team.github.io/mylib/callback/ema.html.md"""
 
@@ -19,14 +20,16 @@ from .run import Changer
 
 # %% ../../nbs/callback/07_ema.ipynb #9373d81c
 class EMA(Changer):
-    "Keeps an exponential moving average of the weights; validation, and the model after the fit, have the average"
+    "Keeps an exponential moving average of the weights, for validation and for the model after the fit"
     def __init__(self,
-        decay:float=0.999, # Share of the old average that stays at each step, 0 to 1; less during the first steps
+        decay:float=0.999, # Share of the old average that is kept at each step, 0 to 1; less during the first steps
     ):
         if not 0<=decay<1: raise UsageError(f"`decay` is {decay}, but must be from 0 to below 1. 0.999 is usual.")
         self.decay,self._average,self._swapped = decay,None,False
 
-    def before_fit(self, run): self._average,self._swapped,self._seen = {k: v.detach().clone() for k,v in run.model.state_dict().items()},False,run.step
+    def before_fit(self, run):
+        self._average = {k: v.detach().clone() for k,v in run.model.state_dict().items()}
+        self._swapped,self._seen = False,run.step
     def after_step(self, run):
         if run.step==self._seen: return
         self._seen = run.step
@@ -38,18 +41,23 @@ class EMA(Changer):
 
     def before_valid(self, run): self._swap(run, to_average=True)
     def after_epoch(self, run): self._swap(run, to_average=False)
-    def after_fit(self, run): self._swap(run, to_average=True); self._average = None
+    def after_fit(self, run):
+        self._swap(run, to_average=True)
+        self._average = None
     def cleanup(self, run):
         if self._average is not None: self._swap(run, to_average=False)
 
     def state_dict(self): return dict(average=self._average, seen=self._seen)
-    def load_state_dict(self, state): self._average,self._seen = {k: v.clone() for k,v in state['average'].items()},state['seen']
+    def load_state_dict(self, state):
+        self._average = {k: v.clone() for k,v in state['average'].items()}
+        self._seen = state['seen']
 
     def _swap(self, run, to_average):
-        "Exchange the model's weights with the average, unless that is done already"
+        "Exchange the model's weights with the average, unless this is done already"
         if self._average is None or self._swapped==to_average: return
         with torch.no_grad():
             for k,v in run.model.state_dict().items():
                 kept = v.clone()
-                v.copy_(self._average[k]); self._average[k].copy_(kept)
+                v.copy_(self._average[k])
+                self._average[k].copy_(kept)
         self._swapped = to_average

@@ -1,7 +1,7 @@
-"""Gather them over several batches, and keep them from growing too large
+"""Accumulate gradients over several batches, and limit their length
 
-Between the backward pass and the optimizer's step, the gradients can be changed. Two such changes are common enough
-to live here.
+Gradients can be changed between the backward pass and the optimizer's step. This notebook has two common changes:
+accumulation and clipping.
 
 Docs: https://mylib-team.github.io/mylib/callback/gradient.html.md"""
 
@@ -19,13 +19,13 @@ from .run import Cancel, Changer
 from .precision import MixedPrecision
 
 # %% ../../nbs/callback/05_gradient.ipynb #6be0a84b
-def _parameters(run): return [p for g in run.opt.param_groups for p in g['params']]
+def _get_parameters(run): return [p for g in run.opt.param_groups for p in g['params']]
 
 # %% ../../nbs/callback/05_gradient.ipynb #1da959e4
 class GradientAccumulation(Changer):
-    "Steps once every `n_acc` batches, with the mean of their gradients"
+    "Makes one step for every `n_acc` batches, with the mean of their gradients"
     def __init__(self,
-        n_acc:int=4, # Batches a step, at least 1
+        n_acc:int=4, # Number of batches for a step, at least 1
     ):
         if n_acc<1: raise UsageError(f"`n_acc` is {n_acc}, but at least 1 batch makes a step.")
         self.n_acc = n_acc
@@ -33,17 +33,17 @@ class GradientAccumulation(Changer):
     def before_step(self, run):
         place = run.batch%self.n_acc
         if place+1<self.n_acc and run.batch+1<run.n_batches: raise Cancel('step')
-        grads = [p.grad for p in _parameters(run) if p.grad is not None]
+        grads = [p.grad for p in _get_parameters(run) if p.grad is not None]
         if place: torch._foreach_div_(grads, place+1)
 
 # %% ../../nbs/callback/05_gradient.ipynb #3b716252
 class GradientClip(Changer):
-    "Shortens the gradient of all parameters together to `max_norm` before each step"
+    "Limits the length of the gradient of all parameters together to `max_norm` before each step"
     runs_after = MixedPrecision, GradientAccumulation
     def __init__(self,
-        max_norm:float=1., # Greatest length of the gradient, above 0
-        norm_type:float=2., # Which norm measures it; `float('inf')` for the largest element
+        max_norm:float=1., # Maximum length of the gradient, above 0
+        norm_type:float=2., # Norm that measures it; `float('inf')`: the largest element
     ):
         if max_norm<=0: raise UsageError(f"`max_norm` is {max_norm}, but must be above 0. 1.0 is usual.")
         self.max_norm,self.norm_type = max_norm,norm_type
-    def before_step(self, run): nn.utils.clip_grad_norm_(_parameters(run), self.max_norm, self.norm_type)
+    def before_step(self, run): nn.utils.clip_grad_norm_(_get_parameters(run), self.max_norm, self.norm_type)

@@ -1,7 +1,8 @@
-"""Watch a result from epoch to epoch: keep the best model, stop when nothing improves, slow down on a plateau
+"""Act on a result after each epoch: keep the best model, stop when nothing improves, reduce the learning rate
 
-The callbacks here look at one column of the history, `monitor`, after each epoch. Of a loss or an error the lowest is
-best, of an accuracy or a score the highest; the name tells which, and `comp` says so where it does not.
+The callbacks here watch one column of the history, `monitor`, after each epoch. The best value of a loss or an error
+is the lowest, that of an accuracy or a score the highest. The name usually tells which; if it does not, `comp` says
+so.
 
 Docs: https://mylib-team.github.io/mylib/callback/keep.html.md"""
 
@@ -25,40 +26,47 @@ from .record import Recorder
 
 # %% ../../nbs/callback/06_keep.ipynb #cd13d49f
 def save_model(
-    file:str|Path, # Where to; folders are made
-    model:torch.nn.Module, # Whose weights to save
-    opt:torch.optim.Optimizer|None=None, # Save its state too
+    file:str|Path, # Name of the file; its folder is created
+    model:torch.nn.Module, # Its weights are saved
+    opt:torch.optim.Optimizer|None=None, # Its state is saved too
 ):
-    "Save weights as PyTorch does, whole or not at all"
+    "Save the weights of a model in PyTorch's format"
     state = dict(model=model.state_dict(), opt=None if opt is None else opt.state_dict())
     with whole_file(file) as f: torch.save(state, f)
 
 # %% ../../nbs/callback/06_keep.ipynb #bc126ed0
 def load_model(
-    file:str|Path, # A file of `save_model`
+    file:str|Path, # As written by `save_model`
     model:torch.nn.Module, # Gets the weights
     opt:torch.optim.Optimizer|None=None, # Gets its state, if the file has one
     *,
     strict:bool=True, # Must the names in the file be exactly those of the model?
-) -> bool: # Was there a state for `opt`?
-    "Load weights; nothing in the file is run as code"
+) -> bool: # Did the file have a state for `opt`?
+    "Load the weights of a model"
     if not Path(file).exists():
         there = sorted(o.name for o in Path(file).parent.glob('*.pth')) if Path(file).parent.is_dir() else []
-        raise UsageError(f"There is no file {file}.{near(Path(file).name, there)} Saved in that folder: {', '.join(there) or 'nothing'}.")
+        raise UsageError(f"There is no file {file}.{near(Path(file).name, there)} "
+                         f"Saved in that folder: {', '.join(there) or 'nothing'}.")
     device = next(model.parameters(), torch.empty(0)).device
     try: state = torch.load(file, map_location=device, weights_only=True)
-    except Exception as e: raise UsageError(f"{file} cannot be read as saved weights: {str(e).splitlines()[0]} Save them again with `learn.save`.") from e
+    except Exception as e:
+        raise UsageError(f"{file} cannot be read as saved weights: {str(e).splitlines()[0]} "
+                         "Save them again with `learn.save`.") from e
     try: model.load_state_dict(state['model'], strict=strict)
-    except (RuntimeError, KeyError, TypeError) as e: raise UsageError(f"{file} does not fit the model: {' '.join(str(e).split())[:400]} Use the architecture that it was saved from.") from e
+    except (RuntimeError, KeyError, TypeError) as e:
+        raise UsageError(f"{file} does not fit the model: {' '.join(str(e).split())[:400]} "
+                         "Use the architecture that it was saved from.") from e
     if opt is None or state.get('opt') is None: return False
     opt.load_state_dict(state['opt'])
     return True
 
 # %% ../../nbs/callback/06_keep.ipynb #a1c02bf8
-def _lower_is_better(name): return any(o in name.lower() for o in ('loss', 'error', 'mse', 'mae', 'msle', 'rmspe', 'perplexity', 'hamming'))
+_lower_names = 'loss', 'error', 'mse', 'mae', 'msle', 'rmspe', 'perplexity', 'hamming'
 
-def _column(run, monitor):
-    "The value of `monitor` in the last row of the history, or `None` when there is none yet"
+def _is_lower_better(name): return any(o in name.lower() for o in _lower_names)
+
+def _read_column(run, monitor):
+    "Return the value of `monitor` in the last row of the history, or `None` if there is none yet"
     if not run.history: return None
     row = run.history[-1]
     if monitor in row: return row[monitor]
@@ -66,19 +74,20 @@ def _column(run, monitor):
     raise UsageError(f"`monitor` is {monitor!r}, but the results are {names}.{near(monitor, names)}")
 
 class _Best:
-    "Remembers the best value so far, and for how many epochs nothing was better"
+    "The best value so far, and the number of epochs without a better one"
     def __init__(self, monitor, comp, min_delta):
         self.monitor,self.comp,self.min_delta = monitor,comp,abs(min_delta)
-        self.lower = _lower_is_better(monitor) if comp is None else bool(comp(0, 1))
+        self.lower = _is_lower_better(monitor) if comp is None else bool(comp(0, 1))
         self.reset()
     def reset(self): self.best,self.waited = (math.inf if self.lower else -math.inf),0
     def state_dict(self): return dict(best=self.best, waited=self.waited)
     def load_state_dict(self, state): self.best,self.waited = state['best'],state['waited']
-    def better(self, value):
-        gain = (self.best-value if self.lower else value-self.best)
-        new = gain>self.min_delta
-        self.best,self.waited = (value,0) if new else (self.best,self.waited+1)
-        return new
+    def update(self, value):
+        "Compare `value` to the best one; return whether it is better"
+        gain = self.best-value if self.lower else value-self.best
+        is_better = gain>self.min_delta
+        self.best,self.waited = (value,0) if is_better else (self.best,self.waited+1)
+        return is_better
 
 # %% ../../nbs/callback/06_keep.ipynb #cd1808cf
 class SaveModelCallback(Watcher):
@@ -86,27 +95,29 @@ class SaveModelCallback(Watcher):
     runs_after = Recorder
     def __init__(self,
         monitor:str='valid_loss', # A column of the history
-        comp:Callable|None=None, # `np.less` or `np.greater`; `None`: told by the name
-        min_delta:float=0., # Smallest change that counts as better
+        comp:Callable|None=None, # `np.less` or `np.greater`; `None`: by the name
+        min_delta:float=0., # Minimum change that counts as better
         fname:str='model', # File name in `models/` below the run's path, without extension
-        every_epoch:bool|int=False, # Save each epoch (or every so many), with its number in the name, instead of the best?
-        at_end:bool=False, # Save the last model too, and keep it rather than the best?
+        every_epoch:bool|int=False, # Instead of the best, save every epoch (or every n-th), with its number?
+        at_end:bool=False, # Save the last model too, and do not load the best?
         with_opt:bool=False, # Save the optimizer's state too?
-        reset_on_fit:bool=True, # Forget the best of an earlier fit?
+        reset_on_fit:bool=True, # Ignore the best value of an earlier fit?
     ):
-        self.fname,self.every_epoch,self.at_end,self.with_opt,self.reset_on_fit = fname,every_epoch,at_end,with_opt,reset_on_fit
+        self.fname,self.every_epoch,self.at_end = fname,every_epoch,at_end
+        self.with_opt,self.reset_on_fit = with_opt,reset_on_fit
         self._best,self.last_saved_path = _Best(monitor, comp, min_delta),None
 
     def before_fit(self, _run):
         if self.reset_on_fit: self._best.reset()
         self.last_saved_path = None
     def after_valid(self, run):
-        if run.opt is not None: self._consider(run)
+        if run.opt is not None: self._save_if_better(run)
     def after_fit(self, run):
         if self.at_end: self._save(run, self.fname)
         elif self.last_saved_path and not self.every_epoch: load_model(self.last_saved_path, run.model)
 
-    def state_dict(self): return dict(best=self._best.state_dict(), last_saved=self.last_saved_path and str(self.last_saved_path))
+    def state_dict(self):
+        return dict(best=self._best.state_dict(), last_saved=self.last_saved_path and str(self.last_saved_path))
     def load_state_dict(self, state):
         self._best.load_state_dict(state['best'])
         self.last_saved_path = state['last_saved'] and Path(state['last_saved'])
@@ -114,12 +125,12 @@ class SaveModelCallback(Watcher):
     def _save(self, run, name):
         self.last_saved_path = run.path/'models'/f'{name}.pth'
         save_model(self.last_saved_path, run.model, run.opt if self.with_opt else None)
-    def _consider(self, run):
+    def _save_if_better(self, run):
         if self.every_epoch:
             if run.epoch%int(self.every_epoch)==0: self._save(run, f'{self.fname}_{run.epoch}')
         else:
-            value = _column(run, self._best.monitor)
-            if value is not None and self._best.better(value): self._save(run, self.fname)
+            value = _read_column(run, self._best.monitor)
+            if value is not None and self._best.update(value): self._save(run, self.fname)
 
 # %% ../../nbs/callback/06_keep.ipynb #eb7721e9
 class EarlyStoppingCallback(Watcher):
@@ -127,10 +138,10 @@ class EarlyStoppingCallback(Watcher):
     runs_after = Recorder, SaveModelCallback
     def __init__(self,
         monitor:str='valid_loss', # A column of the history
-        comp:Callable|None=None, # `np.less` or `np.greater`; `None`: told by the name
-        min_delta:float=0., # Smallest change that counts as better
-        patience:int=1, # Epochs to wait for something better
-        reset_on_fit:bool=True, # Forget the best of an earlier fit?
+        comp:Callable|None=None, # `np.less` or `np.greater`; `None`: by the name
+        min_delta:float=0., # Minimum change that counts as better
+        patience:int=1, # Number of epochs to wait for a better value
+        reset_on_fit:bool=True, # Ignore the best value of an earlier fit?
     ): self.patience,self.reset_on_fit,self._best = patience,reset_on_fit,_Best(monitor, comp, min_delta)
 
     def state_dict(self): return self._best.state_dict()
@@ -138,9 +149,10 @@ class EarlyStoppingCallback(Watcher):
     def before_fit(self, _run):
         if self.reset_on_fit: self._best.reset()
     def after_epoch(self, run):
-        value = _column(run, self._best.monitor)
-        if value is None or self._best.better(value) or self._best.waited<self.patience: return
-        print(f"No better {self._best.monitor} than {self._best.best:.6g} for {self.patience} epochs: stopped after epoch {run.epoch}.")
+        value = _read_column(run, self._best.monitor)
+        if value is None or self._best.update(value) or self._best.waited<self.patience: return
+        print(f"No better {self._best.monitor} than {self._best.best:.6g} for {self.patience} epochs: "
+              f"stopped after epoch {run.epoch}.")
         raise Cancel('fit')
 
 # %% ../../nbs/callback/06_keep.ipynb #ea2ca0ab
@@ -148,15 +160,17 @@ class ReduceLROnPlateau(Changer):
     "Divides the learning rate by `factor` when `monitor` has not improved for `patience` epochs"
     def __init__(self,
         monitor:str='valid_loss', # A column of the history
-        comp:Callable|None=None, # `np.less` or `np.greater`; `None`: told by the name
-        min_delta:float=0., # Smallest change that counts as better
-        patience:int=1, # Epochs to wait for something better
-        factor:float=10., # What to divide by, above 1
-        min_lr:float=0., # The rate does not go below this
-        reset_on_fit:bool=True, # Forget the best of an earlier fit?
+        comp:Callable|None=None, # `np.less` or `np.greater`; `None`: by the name
+        min_delta:float=0., # Minimum change that counts as better
+        patience:int=1, # Number of epochs to wait for a better value
+        factor:float=10., # Divisor of the learning rate, above 1
+        min_lr:float=0., # Lower limit of the learning rate
+        reset_on_fit:bool=True, # Ignore the best value of an earlier fit?
     ):
-        if factor<=1: raise UsageError(f"`factor` is {factor}; the rate is divided by it, so it must be above 1. 10 is usual.")
-        self.patience,self.factor,self.min_lr,self.reset_on_fit = patience,factor,min_lr,reset_on_fit
+        if factor<=1:
+            raise UsageError(f"`factor` is {factor}; the rate is divided by it, so it must be above 1. 10 is usual.")
+        self.patience,self.reset_on_fit = patience,reset_on_fit
+        self.factor,self.min_lr = factor,min_lr
         self._best = _Best(monitor, comp, min_delta)
 
     def state_dict(self): return self._best.state_dict()
@@ -164,16 +178,17 @@ class ReduceLROnPlateau(Changer):
     def before_fit(self, _run):
         if self.reset_on_fit: self._best.reset()
     def before_epoch(self, run):
-        value = _column(run, self._best.monitor)
-        if value is None or self._best.better(value) or self._best.waited<self.patience: return
+        value = _read_column(run, self._best.monitor)
+        if value is None or self._best.update(value) or self._best.waited<self.patience: return
         self._best.waited = 0
         set_hyper(run.opt, 'lr', [max(lr/self.factor, self.min_lr) for lr in get_hyper(run.opt, 'lr')])
         print(f"Epoch {run.epoch}: learning rate reduced to {get_hyper(run.opt, 'lr')[-1]:.3g}.")
 
 # %% ../../nbs/callback/06_keep.ipynb #e567100d
 class TerminateOnNaN(Watcher):
-    "Ends the fit as soon as the loss is infinite or no number; this reads the loss at every step, which can slow a GPU"
+    "Ends the fit as soon as the loss is NaN or infinite"
     def after_batch(self, run):
         if not run.training or run.loss is None or torch.isfinite(run.loss).all(): return
-        print(f"The loss is {run.loss.item()} at batch {run.batch} of epoch {run.epoch}: stopped. Try a lower learning rate.")
+        print(f"The loss is {run.loss.item()} at batch {run.batch} of epoch {run.epoch}: stopped. "
+              "Try a lower learning rate.")
         raise Cancel('fit')

@@ -1,8 +1,8 @@
-"""A row an epoch in a CSV file, written as the fit goes on
+"""Write one row an epoch to a CSV file, while the fit runs
 
-The table on the screen is gone with the screen. `CSVLogger` writes the same rows to a file, each as soon as its epoch
-is over, so a fit that is stopped has left all that it did. The file is replaced as a whole: at no moment is there
-half a row, and a fit that goes on where another one stopped writes no row twice.
+A table on the screen disappears with the screen. `CSVLogger` writes the same rows to a file, each as soon as its
+epoch is over, so an interrupted fit leaves all its results. The whole file is replaced each time. So it never
+contains half a row, and a fit that continues where another one stopped writes no row twice.
 
 Docs: https://mylib-team.github.io/mylib/callback/log.html.md"""
 
@@ -19,13 +19,21 @@ from .run import Watcher
 from .record import Recorder
 
 # %% ../../nbs/callback/08_log.ipynb #b3af1212
-def _text_of(rows):
-    "The rows as CSV, with a line of names above them"
+def _to_csv(rows):
+    "Return rows as CSV text, with a line of names above them"
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(k for r in rows for k in r)), lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+# %% ../../nbs/callback/08_log.ipynb #e7cfac0b
+def _read_rows(file):
+    "Return the rows of an earlier log"
+    with open(file, newline='', encoding='utf-8') as f: rows = list(csv.DictReader(f))
+    if not rows or rows[-1].get('epoch', '').isdigit(): return rows
+    raise UsageError(f"{file} has no numbers of epochs to go on with. "
+                     "Choose another file name, or append=False to replace it.")
 
 # %% ../../nbs/callback/08_log.ipynb #f4903a0d
 class CSVLogger(Watcher):
@@ -33,27 +41,21 @@ class CSVLogger(Watcher):
     runs_after = Recorder
     def __init__(self,
         fname:str='history.csv', # File name below the run's path
-        append:bool=False, # Go on with a file that is there, and with the number of its last epoch, instead of writing it anew?
+        append:bool=False, # Add to an existing file, and continue its epoch numbers? Otherwise replace it
     ): self.fname,self.append,self._earlier = fname,append,[]
 
     def before_fit(self, run):
         file,self._written = run.path/self.fname,0
-        self._earlier = _rows_in(file) if self.append and file.exists() else []
+        self._earlier = _read_rows(file) if self.append and file.exists() else []
 
-    def after_epoch(self, run): self._write(run)
-    def cleanup(self, run): self._write(run) # for an epoch whose end another callback cancelled
-    def _write(self, run):
+    def after_epoch(self, run): self._write_rows(run)
+    def cleanup(self, run): self._write_rows(run) # if another callback cancelled the end of the last epoch
+    def _write_rows(self, run):
         if len(run.history)==self._written: return
         first = int(self._earlier[-1]['epoch'])+1 if self._earlier else 0
         rows = [*self._earlier, *({**r, 'epoch': r['epoch']+first} for r in run.history)]
-        with whole_file(run.path/self.fname, 'w') as f: f.write(_text_of(rows))
+        with whole_file(run.path/self.fname, 'w') as f: f.write(_to_csv(rows))
         self._written = len(run.history)
 
     def state_dict(self): return dict(earlier=self._earlier)
     def load_state_dict(self, state): self._earlier = state['earlier']
-
-# %% ../../nbs/callback/08_log.ipynb #e7cfac0b
-def _rows_in(file):
-    with open(file, newline='', encoding='utf-8') as f: rows = list(csv.DictReader(f))
-    if rows and not rows[-1].get('epoch', '').isdigit(): raise UsageError(f"{file} has no numbers of epochs to go on with. Choose another file name, or append=False to replace it.")
-    return rows

@@ -1,10 +1,8 @@
-"""Train on mixtures of two pictures, and of their targets
+"""Train on mixtures of two images and of their targets
 
-A network that is trained on blends of two pictures, and asked for the same blend of their two classes, behaves evenly
-between the samples it was shown, and overfits less. The blend is `w` parts of one sample and `1-w` parts of another
-one of the same batch, with `w` from a Beta distribution ([mixup](https://arxiv.org/abs/1710.09412), eq. 1). Instead
-of mixing the targets, which need not be numbers, the loss of each is taken and these are mixed: for cross-entropy and
-other losses that are linear in the target this is the same, and it works with any of them.
+A network that is trained on blends of two images, with the same blend of their targets, behaves more smoothly between
+the training samples and overfits less. The blend is `w` parts of one sample and `1-w` parts of another sample of the
+same batch, with `w` from a Beta distribution ([mixup](https://arxiv.org/abs/1710.09412), eq. 1).
 
 Docs: https://mylib-team.github.io/mylib/callback/mixup.html.md"""
 
@@ -23,21 +21,22 @@ from .run import Changer
 from .precision import MixedPrecision
 
 # %% ../../nbs/callback/10_mixup.ipynb #25d386dc
-def _beta(alpha, n, gen):
-    "`n` draws from Beta(alpha, alpha), of which each is at least a half"
+def _draw_weights(alpha, n, gen):
+    "Draw `n` numbers from Beta(alpha, alpha), and replace each w below a half by 1-w"
     a = torch._standard_gamma(torch.full((2, n), float(alpha)), generator=gen)
     w = a[0]/a.sum(0).clamp(min=1e-30)
     return torch.maximum(w, 1-w)
 
 # %% ../../nbs/callback/10_mixup.ipynb #bc74ac6d
 class MixUp(Changer):
-    "Blends each sample of a training batch with another one, and the losses of their targets alike ([mixup](https://arxiv.org/abs/1710.09412))"
+    "Blends each training sample with another one, and their losses alike ([mixup](https://arxiv.org/abs/1710.09412))"
     runs_after = MixedPrecision
     def __init__(self,
-        alpha:float=0.4, # Of the Beta distribution, above 0; the larger, the more even are the blends
-        seed:int|None=None, # Of weights and partners; `None`: drawn from PyTorch's stream
+        alpha:float=0.4, # Of the Beta distribution, above 0; larger values give more even blends
+        seed:int|None=None, # For weights and partners; `None`: drawn from PyTorch's stream
     ):
-        if alpha<=0: raise UsageError(f"`alpha` is {alpha}, but must be above 0. 0.2 to 0.4 is usual for mixup, 1 for CutMix.")
+        if alpha<=0:
+            raise UsageError(f"`alpha` is {alpha}, but must be above 0. 0.2 to 0.4 is usual for mixup, 1 for CutMix.")
         self.alpha,self.seed = alpha,seed
         self._drawn = torch.randint(2**31, ()).item() if seed is None else seed
 
@@ -49,58 +48,67 @@ class MixUp(Changer):
         if not run.training: return
         n = len(run.xb[0])
         gen = generator(self._drawn, getattr(run.dl, 'epoch', run.epoch), run.batch, type(self).__name__)
-        weights,partners = _beta(self.alpha, n, gen),torch.randperm(n, generator=gen)
+        weights,partners = _draw_weights(self.alpha, n, gen),torch.randperm(n, generator=gen)
         run.xb,weights = self.mix(run.xb, weights, partners, gen)
-        self._weights,self._targets = weights.to(run.yb[0].device),tuple(y[partners.to(y.device)] for y in run.yb)
+        self._weights = weights.to(run.yb[0].device)
+        self._targets = tuple(y[partners.to(y.device)] for y in run.yb)
 
     def after_loss(self, run):
         if self._targets is None: return
-        own,other = per_sample(run.loss_func, run.pred, *run.yb),per_sample(run.loss_func, run.pred, *self._targets)
+        own = per_sample(run.loss_func, run.pred, *run.yb)
+        other = per_sample(run.loss_func, run.pred, *self._targets)
         run.loss = torch.lerp(other, own, self._weights.to(own.dtype)).mean()
 
     def mix(self,
-        xb:tuple, # Inputs of a batch; first dimension: the samples
-        weights:Tensor, # (n,), 0 to 1, of each sample's own part
+        xb:tuple, # Inputs of a batch, each (n, ...)
+        weights:Tensor, # (n,), 0 to 1, share of each sample itself
         partners:Tensor, # (n,), position of each sample's partner
-        _gen:torch.Generator, # For subclasses that draw more
+        _gen:torch.Generator, # For subclasses that draw further numbers
     ) -> tuple: # The mixed inputs, and the weights for the loss
-        "Blend the inputs"
+        "Mix the inputs of a batch"
         return tuple(_blend(x, weights, partners) for x in xb),weights
 
 # %% ../../nbs/callback/10_mixup.ipynb #d9759b46
 def _blend(x, weights, partners):
-    "`x`, mixed with its partners; bytes stay bytes, since they stand for 0 to 1, and other whole numbers become floats"
+    "Return `x` mixed with its partners; bytes stay bytes, since they stand for 0 to 1, other integers become floats"
     numbers = x if x.is_floating_point() else x.float()
     w = weights.to(x.device, numbers.dtype).view(-1, *[1]*(x.ndim-1))
     mixed = torch.lerp(numbers[partners.to(x.device)], numbers, w)
     return mixed.round().to(x.dtype) if x.dtype==torch.uint8 else mixed
 
 # %% ../../nbs/callback/10_mixup.ipynb #05b911a8
-def _rectangles(weights, h, w, gen):
-    "(n, h, w), true where the partner shows"
+def _draw_rectangles(weights, h, w, gen):
+    "Draw a rectangle for each image: (n, h, w), true in the part that the partner fills"
     n = len(weights)
     side = (1-weights).sqrt()
     at = torch.rand(2, n, generator=gen)
-    def inside(size, centre):
-        half,mid = side*size/2,centre*size
+    def inside(size, center):
+        half,mid = side*size/2,center*size
         i = torch.arange(size)+0.5
         return (i>=(mid-half)[:,None]) & (i<(mid+half)[:,None])
     return inside(h, at[0])[:,:,None] & inside(w, at[1])[:,None,:]
 
+# %% ../../nbs/callback/10_mixup.ipynb #b3657ee6
+def _refuse_input(x):
+    raise UsageError(f"CutMix cuts rectangles out of images, but the input has shape {tuple(x.shape)}, "
+                     "not (batch, channel, height, width). Use MixUp.")
+
 # %% ../../nbs/callback/10_mixup.ipynb #d2089e8f
 class CutMix(MixUp):
-    "Puts a rectangle of another picture into each picture of a training batch ([CutMix](https://arxiv.org/abs/1905.04899))"
+    "Puts a rectangle of another image into each training image ([CutMix](https://arxiv.org/abs/1905.04899))"
     def __init__(self,
         alpha:float=1., # Of the Beta distribution, above 0
-        seed:int|None=None, # Of rectangles and partners; `None`: drawn from PyTorch's stream
+        seed:int|None=None, # For rectangles and partners; `None`: drawn from PyTorch's stream
     ): super().__init__(alpha, seed)
 
-    def mix(self, xb, weights, partners, gen):
-        h,w = xb[0].shape[-2:] if xb[0].ndim==4 else _no_picture(xb[0])
-        masks = _rectangles(weights, h, w, gen)
+    def mix(self,
+        xb:tuple, # Inputs of a batch, each (n, channel, height, width)
+        weights:Tensor, # (n,), 0 to 1, share of each image itself
+        partners:Tensor, # (n,), position of each image's partner
+        gen:torch.Generator, # For the positions of the rectangles
+    ) -> tuple: # The inputs with rectangles, and the weights for the loss
+        "Put rectangles of partners into the images of a batch"
+        h,w = xb[0].shape[-2:] if xb[0].ndim==4 else _refuse_input(xb[0])
+        masks = _draw_rectangles(weights, h, w, gen)
         def cut(x): return torch.where(masks[:,None].to(x.device), x[partners.to(x.device)], x)
         return tuple(cut(x) for x in xb),1-masks.float().mean((1,2))
-
-# %% ../../nbs/callback/10_mixup.ipynb #b3657ee6
-def _no_picture(x):
-    raise UsageError(f"CutMix cuts rectangles out of pictures, but the input has shape {tuple(x.shape)}, not (batch, channel, height, width). Use MixUp.")

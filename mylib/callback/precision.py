@@ -1,10 +1,8 @@
-"""Half the memory and twice the speed, where the device can
+"""Train with half the memory, and up to twice as fast on a suitable device
 
-Matrix products in 16 bits take half the memory and much less time on a GPU made for them, and lose little: PyTorch's
-*autocast* does those operations in 16 bits and keeps the weights, and what needs more digits, in 32. There are two
-kinds of 16 bits. bfloat16 has the range of float32 with fewer digits, and needs nothing else. float16 has more digits
-but a small range: gradients can vanish, so the loss is scaled up before `backward` and the gradients down again
-before the step ([Micikevicius et al. 2018](https://arxiv.org/abs/1710.03740), section 3.2).
+Matrix products in 16 bits need half the memory and much less time on a GPU that supports them, and lose little
+accuracy. PyTorch's *autocast* runs these operations in 16 bits. Weights, and operations that need more digits, stay
+in 32 bits.
 
 Docs: https://mylib-team.github.io/mylib/callback/precision.html.md"""
 
@@ -21,9 +19,11 @@ from .run import Changer
 
 # %% ../../nbs/callback/04_precision.ipynb #5cc8897a
 class _ScaledOptimizer:
-    "An optimizer whose step is skipped when the unscaled gradients are infinite"
+    "An optimizer whose step is skipped if the unscaled gradients are not finite"
     def __init__(self, opt, scaler): self.opt,self.scaler = opt,scaler
-    def step(self): self.scaler.step(self.opt); self.scaler.update()
+    def step(self):
+        self.scaler.step(self.opt)
+        self.scaler.update()
     def zero_grad(self): self.opt.zero_grad()
     def state_dict(self): return self.opt.state_dict()
     def load_state_dict(self, state): self.opt.load_state_dict(state)
@@ -32,25 +32,26 @@ class _ScaledOptimizer:
 
 # %% ../../nbs/callback/04_precision.ipynb #30eefe1b
 class MixedPrecision(Changer):
-    "Runs model and loss under autocast"
+    "Runs model and loss under autocast, in 16 bits"
     def __init__(self,
         dtype:torch.dtype=torch.bfloat16, # `torch.bfloat16`, or `torch.float16` on a GPU
     ):
-        if dtype not in (torch.bfloat16, torch.float16): raise UsageError(f"`dtype` is {dtype}, but must be torch.bfloat16 or torch.float16.")
+        if dtype not in (torch.bfloat16, torch.float16):
+            raise UsageError(f"`dtype` is {dtype}, but must be torch.bfloat16 or torch.float16.")
         self.dtype,self._cast,self._scaler = dtype,None,None
 
     def before_fit(self, run):
-        device = _device(run.model)
+        device = _find_device(run.model)
         if self.dtype==torch.float16 and device!='cpu':
             self._scaler = torch.amp.GradScaler(device)
             run.opt,run.loss_scale = _ScaledOptimizer(run.opt, self._scaler),self._scaler.get_scale()
 
     def before_batch(self, run):
-        device = _device(run.model)
-        if self.dtype==torch.float16 and device=='cpu': self.dtype = _bf16_instead()
+        device = _find_device(run.model)
+        if self.dtype==torch.float16 and device=='cpu': self.dtype = _use_bf16()
         self._cast = torch.autocast(device, self.dtype)
         self._cast.__enter__()
-    def after_pred(self, run): run.pred = _float(run.pred)
+    def after_pred(self, run): run.pred = _to_float(run.pred)
     def after_loss(self, _run): self._leave()
     def after_batch(self, _run): self._leave()
 
@@ -71,13 +72,14 @@ class MixedPrecision(Changer):
         self._cast = None
 
 # %% ../../nbs/callback/04_precision.ipynb #4d6c4823
-def _device(model): return next(model.parameters(), torch.empty(0)).device.type
+def _find_device(model): return next(model.parameters(), torch.empty(0)).device.type
 
-def _bf16_instead():
+def _use_bf16():
+    "Warn that float16 is replaced, and return bfloat16"
     warn("A CPU trains in bfloat16 rather than float16: it has the same size and needs no scaling of the loss.")
     return torch.bfloat16
 
-def _float(pred):
-    "Predictions in 32 bits, for the loss and the metrics"
-    if isinstance(pred, (tuple, list)): return type(pred)(_float(o) for o in pred)
+def _to_float(pred):
+    "Return predictions in 32 bits, for the loss and the metrics"
+    if isinstance(pred, (tuple, list)): return type(pred)(_to_float(o) for o in pred)
     return pred.float() if isinstance(pred, torch.Tensor) and pred.is_floating_point() else pred

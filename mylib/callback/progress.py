@@ -1,8 +1,8 @@
-"""One line that moves, and a table that stays
+"""Show a progress line during an epoch, and keep a table of all epochs
 
-While a fit runs, one line of text shows how far it is, and only where somebody can watch: in a terminal or a
-notebook. What stays is a plain table, a row an epoch. It reads the same in Jupyter, VS Code, Colab, a terminal and a
-log file, and is still there when a notebook is opened again.
+While a fit runs, one line of text shows its progress, if somebody can see it: in a terminal or a notebook. A plain
+table with one row an epoch remains. It looks the same in Jupyter, VS Code, Colab, a terminal and a log file, and it
+is still there when a notebook is opened again.
 
 Docs: https://mylib-team.github.io/mylib/callback/progress.html.md"""
 
@@ -21,11 +21,15 @@ from .run import Watcher
 from .record import Recorder
 
 # %% ../../nbs/callback/03_progress.ipynb #370e6ffe
-def _in_notebook(): "Does what is printed go to a notebook?"; return type(sys.stdout).__module__.startswith('ipykernel')
+def _in_notebook():
+    "Does printed text go to a notebook?"
+    return type(sys.stdout).__module__.startswith('ipykernel')
 
 class _Output:
-    "One output of a notebook, changed in place: lines that stay, and below them one that moves"
-    def __init__(self, display): self.lines,self._display,self._handle,self._text = [],display,None,''
+    "One output of a notebook, updated in place: lines that stay, and a moving line below them"
+    def __init__(self, display):
+        self.lines,self._display = [],display
+        self._handle,self._text = None,''
     def show(self, moving=''):
         text = '\n'.join([*self.lines, moving] if moving else self.lines)
         if text==self._text: return
@@ -35,7 +39,10 @@ class _Output:
 
 class _Line:
     "The moving line of an `_Output`; it appears after a fifth of a second"
-    def __init__(self, output, total, what): self.output,self.total,self.what,self.n,self.start = output,total,what,0,time.perf_counter(); self._last = self.start
+    def __init__(self, output, total, what):
+        self.output,self.total,self.what = output,total,what
+        self.n,self.start = 0,time.perf_counter()
+        self._last = self.start
     def update(self):
         self.n,now = self.n+1,time.perf_counter()
         if now-self._last<0.2: return
@@ -44,64 +51,64 @@ class _Line:
     def close(self): self.output.show()
 
 # %% ../../nbs/callback/03_progress.ipynb #a45b8424
-def _cell(name, value):
-    "One value of the table, as text"
+def _format_cell(name, value):
+    "Return one value of the table as text"
     if value is None: return ''
     if name=='time': return f'{int(value)//60:02d}:{int(value)%60:02d}'
     return str(value) if isinstance(value, int) else f'{value:.6f}' if abs(value)<1e5 else f'{value:.3e}'
 
 # %% ../../nbs/callback/03_progress.ipynb #ea89e741
 class ProgressTable(Watcher):
-    "A line with the progress of the present epoch, and a table with a row an epoch"
+    "Shows a line with the progress of the current epoch, and a table with one row an epoch"
     runs_after = Recorder
     def __init__(self,
-        bar:bool|None=None, # Show the moving line? `None`: where somebody can see it
+        bar:bool|None=None, # Show the moving line? `None`: in a terminal or a notebook
     ):
         self.bar,self._bar = bar,None
         self._widths,self._output = None,None
 
     def before_fit(self, _run): self._widths,self._printed = None,0
-    def before_train(self, run): self._open(f'epoch {run.epoch}', len(run.dls.train))
-    def before_valid(self, run): self._open('validating', len(run.dls.valid))
+    def before_train(self, run): self._start_line(f'epoch {run.epoch}', len(run.dls.train))
+    def before_valid(self, run): self._start_line('validating', len(run.dls.valid))
     def after_batch(self, _run):
         if self._bar is not None: self._bar.update()
-    def after_train(self, _run): self._shut()
-    def after_valid(self, _run): self._shut()
+    def after_train(self, _run): self._close()
+    def after_valid(self, _run): self._close()
     def after_epoch(self, run):
-        if len(run.history)>self._printed: self._print(run.history[-1])
+        if len(run.history)>self._printed: self._print_row(run.history[-1])
         self._printed = len(run.history)
-    def cleanup(self, _run): self._shut()
+    def cleanup(self, _run): self._close()
 
-    def _open(self, what, n):
-        self._shut()
+    def _start_line(self, what, n):
+        self._close()
         if self._output is None and _in_notebook():
             from IPython.display import display
             self._output = _Output(display)
         if self.bar is False: return
         if self._output is not None: self._bar = _Line(self._output, n, what)
         elif self.bar or sys.stderr.isatty(): self._bar = tqdm(total=n, desc=what, leave=False, file=sys.stderr)
-    def _shut(self):
+    def _close(self):
         if self._bar is not None: self._bar.close()
         self._bar = None
-    def _print(self, row):
+    def _print_row(self, row):
         shown = {**{k: v for k,v in row.items() if k!='seconds'}, 'time': row['seconds']}
         if self._widths is None:
             self._widths = [max(len(k), 8 if k!='epoch' else 5) for k in shown]
-            self._say('  '.join(k.rjust(w) for k,w in zip(shown, self._widths)))
-        self._say('  '.join(_cell(k, v).rjust(w) for (k,v),w in zip(shown.items(), self._widths)))
-    def _say(self, line):
+            self._write_line('  '.join(k.rjust(w) for k,w in zip(shown, self._widths)))
+        self._write_line('  '.join(_format_cell(k, v).rjust(w) for (k,v),w in zip(shown.items(), self._widths)))
+    def _write_line(self, line):
         if self._output is None: return print(line, flush=True)
         self._output.lines.append(line)
         self._output.show()
     def over(self,
         xs:Iterable, # What to iterate over
-        n:int, # How many there are
-        what:str='predicting', # What the line says
-    ) -> Iterator: # `xs`, with a line that shows how far they are
-        "Show a line while `xs` are iterated over, without a run"
-        self._open(what, n)
+        n:int, # Number of them
+        what:str='predicting', # Text of the line
+    ) -> Iterator: # The same `xs`
+        "Iterate over `xs` and show the progress, without a run"
+        self._start_line(what, n)
         try:
             for x in xs:
                 yield x
                 if self._bar is not None: self._bar.update()
-        finally: self._shut()
+        finally: self._close()

@@ -1,8 +1,8 @@
-"""Losses, metrics and hyper-parameters of a fit, as rows and as pictures
+"""Record losses, metrics and hyperparameters of a fit, as rows and as plots
 
-The recorder is the one that writes `run.history`: a row an epoch, with the training loss, the validation loss, each
-metric by its name and the seconds it took. Whoever needs a result (a progress table, early stopping, a file) reads it
-there.
+The recorder writes `run.history`: one row an epoch, with the training loss, the validation loss, each metric by its
+name, and the seconds it took. Other callbacks that need a result (the progress table, early stopping, a log file)
+read it there.
 
 Docs: https://mylib-team.github.io/mylib/callback/record.html.md"""
 
@@ -26,35 +26,46 @@ from ..data.transform import as_slots
 from .run import Watcher
 
 # %% ../../nbs/callback/01_record.ipynb #05dddef0
-def _n_rows(run): return len(run.xb[0]) if hasattr(run.xb[0], '__len__') else 1
+def _count_samples(run): return len(run.xb[0]) if hasattr(run.xb[0], '__len__') else 1
 
 class _Average:
-    "A mean of losses, weighted by rows, that is fetched from the device only when asked for"
+    "A mean of losses, weighted by samples, that is read from the device only when it is asked for"
     def __init__(self): self.losses,self.rows = [],[]
-    def add(self, loss, n): self.losses.append(loss.detach()); self.rows.append(n)
-    def numbers(self): return torch.stack(self.losses).float().tolist() if self.losses else []
+    def add(self, loss, n):
+        self.losses.append(loss.detach())
+        self.rows.append(n)
+    def to_list(self): return torch.stack(self.losses).float().tolist() if self.losses else []
     @property
     def value(self):
-        return sum(x*n for x,n in zip(self.numbers(), self.rows))/sum(self.rows) if self.rows else math.nan
+        return sum(x*n for x,n in zip(self.to_list(), self.rows))/sum(self.rows) if self.rows else math.nan
 
 # %% ../../nbs/callback/01_record.ipynb #f16df19c
 class Recorder(Watcher):
-    "Writes `run.history`, and keeps loss and hyper-parameters of each step"
+    "Writes `run.history`, and keeps the loss and the hyperparameters of each step"
     def __init__(self,
         metrics:Sequence=(), # Functions `metric(pred, targ)`, or metric objects
     ):
         self.metrics = [as_metric(m) for m in metrics]
-        self.history,self.losses,self.hypers,self.last,self._said_nan = [],[],dict(lr=[], mom=[]),None,False
+        self.last = None
+        self._clear()
+
+    def _clear(self):
+        self.history,self.losses = [],[]
+        self.hypers,self._said_nan = dict(lr=[], mom=[]),False
 
     @property
     def metric_names(self): return ['train_loss', 'valid_loss', *(m.name for m in self.metrics)]
     @property
-    def values(self): "For each epoch the training loss, the validation loss and the metrics"; return [[r.get(n) for n in self.metric_names] for r in self.history]
+    def values(self):
+        "Training loss, validation loss and metrics of each epoch"
+        return [[r.get(n) for n in self.metric_names] for r in self.history]
     @property
-    def lrs(self): "The learning rate of the last layer group at each step"; return self.hypers['lr']
+    def lrs(self):
+        "Learning rate of the last layer group at each step"
+        return self.hypers['lr']
 
     def before_fit(self, run):
-        self.history,self.losses,self.hypers,self._said_nan = [],[],dict(lr=[], mom=[]),False
+        self._clear()
         run.history = self.history
 
     def before_epoch(self, _run): self._began,self._row,self.last = time.perf_counter(),None,None
@@ -68,34 +79,36 @@ class Recorder(Watcher):
     def after_batch(self, run):
         if run.loss is None: return
         if not run.training:
-            self._valid.add(run.loss, _n_rows(run))
-            for m in self.metrics: _update(m, run)
+            self._valid.add(run.loss, _count_samples(run))
+            for m in self.metrics: _update_metric(m, run)
             return
-        self._mean.add(run.loss, _n_rows(run))
+        self._mean.add(run.loss, _count_samples(run))
         for values,hyper in self._tracked: values.append(hyper.last)
 
     def after_train(self, run):
-        self.losses += self._mean.numbers()
+        self.losses += self._mean.to_list()
         train_loss = self._mean.value
-        if not (math.isfinite(train_loss) or self._said_nan): self._said_nan = _warn_nan(self.losses, len(self.losses)-len(self._mean.losses), run)
+        if not (math.isfinite(train_loss) or self._said_nan):
+            self._said_nan = _warn_nan(self.losses, len(self.losses)-len(self._mean.losses), run)
         self._row = dict(epoch=run.epoch, train_loss=train_loss)
 
     def after_valid(self, _run):
         self.last = dict(valid_loss=self._valid.value, **{m.name: m.value for m in self.metrics})
         if not self._said_nan: self._said_nan = _warn_nan_results(self.last, self.metrics)
-        if getattr(self, '_row', None) is not None: self._close(self.last)
+        if getattr(self, '_row', None) is not None: self._add_row(self.last)
 
     def after_epoch(self, _run):
-        if self._row is not None: self._close({})
+        if self._row is not None: self._add_row({})
 
-    def _close(self, results):
-        "The row of this epoch is complete"
+    def _add_row(self, results):
+        "Add the row of this epoch to the history"
         self.history.append({**self._row, **results, 'seconds': time.perf_counter()-self._began})
         self._row = None
 
     def state_dict(self) -> dict:
-        "What was recorded so far, in this epoch too"
-        return dict(history=self.history, losses=self.losses, hypers=self.hypers, epoch_losses=list(self._mean.losses), epoch_rows=self._mean.rows)
+        "Return what was recorded so far, including the current epoch"
+        return dict(history=self.history, losses=self.losses, hypers=self.hypers,
+                    epoch_losses=list(self._mean.losses), epoch_rows=self._mean.rows)
 
     def load_state_dict(self, state:dict):
         self.history[:],self.losses[:] = state['history'],state['losses']
@@ -104,12 +117,12 @@ class Recorder(Watcher):
         self._mean.losses,self._mean.rows = list(state['epoch_losses']),list(state['epoch_rows'])
 
     def plot_loss(self,
-        skip_start:int=5, # Leave out so many steps at the start, whose losses can be far above the rest
+        skip_start:int=5, # Number of steps to skip at the start, whose losses can be far above the rest
         with_valid:bool=True, # Draw the validation losses too?
-        log:bool=False, # Logarithmic axis for the loss?
+        log:bool=False, # Use a logarithmic axis for the loss?
         ax=None, # Matplotlib axes; `None`: new ones
     ):
-        "The loss of each training step, and the validation loss at the end of each epoch"
+        "Plot the loss of each training step, and the validation loss at the end of each epoch"
         if not self.losses: raise UsageError("There are no losses to plot. Call a `fit` method first.")
         ax = ax or plt.subplots(figsize=(5,3))[1]
         skip = skip_start if len(self.losses)>2*skip_start else 0
@@ -121,9 +134,9 @@ class Recorder(Watcher):
         ax.legend()
 
     def plot_sched(self,
-        hypers:Sequence[str]|None=None, # Names, of 'lr' and 'mom'; `None`: all that were recorded
+        hypers:Sequence[str]|None=None, # 'lr', 'mom' or both; `None`: all that were recorded
     ):
-        "The hyper-parameters at each step"
+        "Plot the hyperparameters at each step"
         names = [n for n in hypers or self.hypers if self.hypers.get(n)]
         if not names: raise UsageError("There is no schedule to plot. Call a `fit` method first.")
         fig,axs = plt.subplots(1, len(names), figsize=(4*len(names), 2.5), squeeze=False, layout='constrained')
@@ -132,36 +145,49 @@ class Recorder(Watcher):
             ax.set(xlabel='step', ylabel=name)
 
 # %% ../../nbs/callback/01_record.ipynb #5f82ddd6
-def _update(metric, run):
-    "Update `metric`, and say with which shapes if it fails"
+def _update_metric(metric, run):
+    "Update `metric`; if it fails, raise an error with the shapes"
     try: metric.update(run.pred, *run.yb)
     except Exception as e:
         shapes = [tuple(o.shape) if hasattr(o, 'shape') else type(o).__name__ for o in (run.pred, *run.yb)]
-        raise UsageError(f"The metric `{metric.name}` fails on a prediction of shape {shapes[0]} and targets {shapes[1:]}: {type(e).__name__}: {e}. "
+        raise UsageError(f"The metric `{metric.name}` fails on a prediction of shape {shapes[0]} "
+                         f"and targets {shapes[1:]}: {type(e).__name__}: {e}. "
                          "Choose a metric that fits the target.") from e
 
-def _bad_item(run, k):
-    "Which sample of batch `k` of the epoch just over holds NaN or infinity, where the loader can load it once more"
+def _find_nan_item(run, k):
+    "Return which sample of batch `k` of the last epoch holds NaN or infinity, if the loader can load it again"
     dl = run.dls.train
     if dl.samples is None or dl.batch_size is None: return None
     epoch = dl.epoch-1
     for slot,x in enumerate(as_slots(next(dl.batches(epoch, start=k)))):
         bad = (~x.isfinite()).reshape(len(x), -1).any(1).tolist() if isinstance(x, Tensor) else [False]
-        if any(bad): return f"Slot {slot} of {dl.name_of(dl.order(epoch)[k*dl.batch_size+bad.index(True)])} holds NaN or infinity: mend or remove that item."
+        if not any(bad): continue
+        name = dl.name_of(dl.order(epoch)[k*dl.batch_size+bad.index(True)])
+        return f"Slot {slot} of {name} holds NaN or infinity: fix or remove that item."
+
+def _explain_nan(before):
+    "Return the likely reason why the loss became NaN after the losses `before`"
+    if not before:
+        return ("There was no step before it, so look for NaN in the inputs and the targets, "
+                "and at the loss function.")
+    if before[-1]>4*min(before):
+        return (f"It had risen from {min(before):.4g} to {before[-1]:.4g} just before: "
+                "use a lower learning rate, such as a tenth.")
+    return (f"It was {before[-1]:.4g} just before: use a lower learning rate, "
+            "and look for NaN or infinity in the inputs and the targets.")
 
 def _warn_nan(losses, n_before, run):
-    "Say at which of `losses`, those of all batches so far, they became NaN or infinite, and what the likely cause is"
+    "Warn at which of `losses`, those of all batches so far, they became NaN or infinite, and why"
     step = next(i for i,x in enumerate(losses) if not math.isfinite(x))
-    before = losses[max(0, step-20):step]
-    why = _bad_item(run, step-n_before)
-    if why is None and not before: why = "There was no step before it, so look for NaN in the inputs and the targets, and at the loss function."
-    if why is None and before[-1]>4*min(before): why = f"It had risen from {min(before):.4g} to {before[-1]:.4g} just before: take a lower learning rate, such as a tenth."
-    if why is None: why = f"It was {before[-1]:.4g} just before: take a lower learning rate, and look for NaN or infinity in the inputs and the targets."
+    why = _find_nan_item(run, step-n_before) or _explain_nan(losses[max(0, step-20):step])
     warn(f"The loss is {losses[step]} at batch {step} of the fit, in epoch {run.epoch}. {why}")
     return True
 
 def _warn_nan_results(results, metrics):
+    "Warn if validation results are NaN, unless the metric explains it itself; return whether there was a warning"
     quiet = [m.name for m in metrics if getattr(m, 'says_why', False)]
     names = [n for n,v in results.items() if n not in quiet and isinstance(v, float) and math.isnan(v)]
-    if names: warn(f"Over the validation set, {', '.join(names)} is NaN. A metric can be undefined there (a class without a sample), or predictions or targets hold NaN.")
+    if names:
+        warn(f"Over the validation set, {', '.join(names)} is NaN. A metric can be undefined there "
+             "(a class without a sample), or predictions or targets hold NaN.")
     return bool(names)

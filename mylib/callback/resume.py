@@ -1,9 +1,10 @@
-"""Everything that the rest of a run depends on, taken out and put back
+"""Save everything that the rest of a run depends on, and continue another run from it
 
-Everything that the rest of a run depends on can be taken out between two batches or two epochs, and given to another
-run, in another process if need be: weights and buffers, gradients that wait for a step, the optimizer's averages,
-what the callbacks remember, the loader's seed and epoch, and where the random streams stand.
-`mylib.callback.checkpoint` writes it to a file; the loop itself (`mylib.callback.run`) knows only where to begin.
+Between two batches or two epochs, a run can return everything that its rest depends on: weights and buffers,
+gradients that wait for a step, the state of the optimizer and of the callbacks, the seed and epoch of the loader, and
+the states of the random streams. Another run, possibly in another process, continues from it.
+`mylib.callback.checkpoint` writes this state to a file. The loop itself (`mylib.callback.run`) only knows where to
+start.
 
 Docs: https://mylib-team.github.io/mylib/callback/resume.html.md"""
 
@@ -13,40 +14,54 @@ Docs: https://mylib-team.github.io/mylib/callback/resume.html.md"""
 __all__ = ['stateful', 'run_state', 'Resume', 'resume_from']
 
 # %% ../../nbs/callback/11_resume.ipynb #2a7dab06
+from collections.abc import Sequence
+
 from ..core.core import rng_state, set_rng_state
-from .run import Run
+from .run import Callback, Run
 
 # %% ../../nbs/callback/11_resume.ipynb #203d802e
 def stateful(
-    callbacks:list, # Of a run
-) -> dict: # Name to callback; further ones of a class are told apart by a number
-    "Find the callbacks that remember something"
+    callbacks:Sequence[Callback], # Of a run
+) -> dict: # From name to callback; the number after the name counts callbacks of one class
+    "Find the callbacks that have a state"
     names = [type(o).__name__ for o in callbacks]
-    return {f'{n}-{names[:i].count(n)}': o for i,(n,o) in enumerate(zip(names, callbacks)) if hasattr(o, 'state_dict')}
+    found = enumerate(zip(names, callbacks))
+    return {f'{n}-{names[:i].count(n)}': o for i,(n,o) in found if hasattr(o, 'state_dict')}
 
 def run_state(
     run:Run, # In `after_batch` or `after_epoch`
-    epoch:int, # Of this fit, to go on with
-    batch:int, # To go on with
-) -> dict: # Tensors, numbers, text, and lists and dictionaries of them; the tensors are those in use, so save them at once
+    epoch:int, # Epoch of this fit to continue with, from 0
+    batch:int, # Batch to continue with, from 0
+) -> dict: # Tensors, numbers, text, and lists and dictionaries of them; tensors are not copied, so save them at once
     "Return everything that the rest of a run depends on"
     return dict(epoch=epoch, batch=batch, step=run.step, loss_scale=run.loss_scale, model=run.model.state_dict(),
-                grads={n: p.grad for n,p in run.model.named_parameters() if p.grad is not None}, opt=run.opt.state_dict(),
+                grads={n: p.grad for n,p in run.model.named_parameters() if p.grad is not None},
+                opt=run.opt.state_dict(),
                 callbacks={n: o.state_dict() for n,o in stateful(run.callbacks).items()},
                 loader=run.dls.train.state_dict(), rng=rng_state(), rng_epoch=run.rng_epoch)
 
 # %% ../../nbs/callback/11_resume.ipynb #1a62c67b
 class Resume:
-    "What a run asks when it goes on from the `state` of another"
+    "Restores the state of a stopped run, when the new run calls it"
     def __init__(self,
-        state:dict, # As of `run_state`
+        state:dict, # As from `run_state`
     ): self.state = state
 
-    def begin(self, run:Run): "Called before the first epoch"; self._put_back(run)
-    def begin_epoch(self): "Called before the training loader is read"; set_rng_state(self.state['rng_epoch'])
-    def begin_batches(self, run:Run): "Called before the first batch"; self._put_back(run)
+    def begin(self,
+        run:Run, # The new run
+    ):
+        "Called before the first epoch"
+        self._restore(run)
+    def begin_epoch(self):
+        "Called before the training loader is read"
+        set_rng_state(self.state['rng_epoch'])
+    def begin_batches(self,
+        run:Run, # The new run
+    ):
+        "Called before the first batch"
+        self._restore(run)
 
-    def _put_back(self, run):
+    def _restore(self, run):
         s = self.state
         run.model.load_state_dict(s['model'])
         _load_in_place(run.opt, s['opt'])
@@ -58,15 +73,15 @@ class Resume:
         set_rng_state(s['rng'])
 
 def _load_in_place(opt, state):
-    "Give `opt` its `state`, but keep its groups: schedules hold on to them"
+    "Load the `state` of `opt`, but keep its group objects, to which schedules refer"
     groups = list(opt.param_groups)
     opt.load_state_dict(state)
     for mine,loaded in zip(groups, opt.param_groups): mine.update(loaded)
     opt.param_groups[:] = groups
 
 def resume_from(
-    run:Run, # With the same model, optimizer, callbacks and loaders; before `fit`, or in `before_fit`
-    state:dict, # As of `run_state`
+    run:Run, # Has the same model, optimizer, callbacks and loaders; before `fit`, or in `before_fit`
+    state:dict, # As from `run_state`
 ):
-    "Let `run` begin where `state` was taken"
+    "Make `run` start where the `state` was saved"
     run.resume,run.epoch,run.start = Resume(state),state['epoch'],state['batch']

@@ -1,7 +1,8 @@
-"""Set hyper-parameters by how far training has come
+"""Set hyperparameters by a schedule before each training batch
 
-A schedule is a function of *progress*, the fraction of the fit that is done (`mylib.train.schedule`). This callback
-asks it before every training batch and writes the answer into the optimizer: one number, or one for each layer group.
+A schedule is a function of *progress*, the completed fraction of the fit (`mylib.train.schedule`). `ParamScheduler`
+calls it before every training batch and writes the result to the optimizer: a single number, or one for each layer
+group.
 
 Docs: https://mylib-team.github.io/mylib/callback/schedule.html.md"""
 
@@ -19,12 +20,14 @@ from .run import Changer
 
 # %% ../../nbs/callback/02_schedule.ipynb #ad6da1e8
 class ParamScheduler(Changer):
-    "Sets hyper-parameters to the value of their schedule before each training batch"
+    "Sets hyperparameters to the value of their schedule before each training batch"
     def __init__(self,
-        scheds:dict[str,Callable], # Name ('lr', 'mom', 'wd', ...) to a function of progress, 0 to 1
+        scheds:dict[str,Callable], # From name ('lr', 'mom', 'wd', ...) to a function of progress, 0 to 1
     ):
         wrong = [k for k,f in scheds.items() if not callable(f)]
-        if wrong: raise UsageError(f"The schedule of {wrong[0]!r} is {scheds[wrong[0]]!r}, but must be a function of progress, such as SchedCos(1e-3, 1e-5).")
+        if wrong:
+            raise UsageError(f"The schedule of {wrong[0]!r} is {scheds[wrong[0]]!r}, but must be a function of "
+                             "progress, such as SchedCos(1e-3, 1e-5).")
         self.scheds = scheds
 
     def before_train(self, run): self._hypers = [(Hyper(run.opt, name), f) for name,f in self.scheds.items()]

@@ -1,6 +1,6 @@
-"""Short epochs for trying things out, and batch normalization that stays as it was
+"""Run short epochs to try things out, and keep batch normalization frozen
 
-Two callbacks that leave part of the usual work out.
+Two callbacks that skip a part of the usual work.
 
 Docs: https://mylib-team.github.io/mylib/callback/short.html.md"""
 
@@ -17,20 +17,22 @@ from .run import Cancel, Changer, Watcher
 
 # %% ../../nbs/callback/09_short.ipynb #7de41290
 class ShortEpoch(Watcher):
-    "Ends each pass after a share `pct` of its batches, one at least"
+    "Ends each pass after a fraction of its batches, but at least one"
     def __init__(self,
-        pct:float=0.01, # Share of the batches, above 0, up to 1
+        pct:float=0.01, # Fraction of the batches, above 0, up to 1
         short_valid:bool=True, # Shorten validation too?
     ):
-        if not 0<pct<=1: raise UsageError(f"`pct` is {pct}, but must be a share above 0, up to 1. For 5% write 0.05.")
+        if not 0<pct<=1:
+            raise UsageError(f"`pct` is {pct}, but must be a fraction above 0, up to 1. For 5% write 0.05.")
         self.pct,self.short_valid = pct,short_valid
 
     def before_batch(self, run):
-        if (run.training or self.short_valid) and run.batch>=max(1, self.pct*run.n_batches): raise Cancel('train' if run.training else 'valid')
+        is_short = run.training or self.short_valid
+        if is_short and run.batch>=max(1, self.pct*run.n_batches): raise Cancel('train' if run.training else 'valid')
 
 # %% ../../nbs/callback/09_short.ipynb #72507a4b
 class BnFreeze(Changer):
-    "Keeps batch normalization layers whose weights do not learn in evaluation mode"
+    "Keeps batch normalization layers with frozen weights in evaluation mode"
     def before_batch(self, run):
         if not run.training: return
         for m in run.model.modules():

@@ -1,8 +1,8 @@
 """Everything for data of any kind, with one import
 
-In a notebook, `from mylib.data.all import *` gives the names below: data, training and interpretation for any kind of
-data, and what such a notebook uses without saying where it comes from. The list is written out, so a star import
-brings these names and no others.
+In a notebook, `from mylib.data.all import *` imports the names below: data, training and interpretation for any kind
+of data, and the names of other packages that such a notebook uses most. The list is written out, so a star import
+defines these names and no others.
 
 Docs: https://mylib-team.github.io/mylib/data/all.html.md"""
 
@@ -103,8 +103,9 @@ from .items import (image_extensions, get_files, get_image_files, get_text_files
 from .split import (RandomSplitter, RandomSubsetSplitter, TrainTestSplitter, IndexSplitter, EndSplitter,
     MaskSplitter, FuncSplitter, GrandparentSplitter, FileSplitter, ColSplitter)
 from .vocab import CategoryMap
-from .block import (TransformBlock, InputBlock, TargetBlock, Categorize, CategoryBlock, MultiCategorize,
-    OneHotEncode, EncodedMultiCategorize, MultiCategoryBlock, RegressionSetup, RegressionBlock)
+from .encode import Categorize, EncodedMultiCategorize, MultiCategorize, OneHotEncode, RegressionSetup
+from mylib.data.block import (TransformBlock, InputBlock, TargetBlock, CategoryBlock, MultiCategoryBlock,
+    RegressionBlock)
 from .target import LossPerTarget
 from .dataset import Datasets, TfmdLists
 from .store import MemoryStore, FolderStore, make_store
@@ -169,13 +170,15 @@ _all_ = ['Transform', 'RandTransform', 'Opener', 'transform_slots', 'Pipeline', 
          'using_attr', 'ColReader', 'RandomSplitter', 'RandomSubsetSplitter', 'TrainTestSplitter', 'IndexSplitter',
          'EndSplitter', 'MaskSplitter', 'FuncSplitter', 'GrandparentSplitter', 'FileSplitter', 'ColSplitter',
          'Datasets', 'TfmdLists', 'MemoryStore', 'FolderStore', 'make_store', 'DataLoader', 'TransformBlock',
-         'InputBlock', 'TargetBlock', 'LossPerTarget', 'CategoryMap', 'Categorize', 'CategoryBlock', 'MultiCategorize', 'OneHotEncode', 'EncodedMultiCategorize',
-         'MultiCategoryBlock', 'RegressionSetup', 'RegressionBlock', 'DataLoaders', 'DataBlock']
+         'InputBlock', 'TargetBlock', 'LossPerTarget', 'CategoryMap', 'Categorize', 'CategoryBlock',
+         'MultiCategorize', 'OneHotEncode', 'EncodedMultiCategorize', 'MultiCategoryBlock',
+         'RegressionSetup', 'RegressionBlock', 'DataLoaders', 'DataBlock']
 
 # %% ../../nbs/data/99_all.ipynb #b05006e3
 _all_ = ['events', 'Callback', 'Changer', 'Watcher', 'Cancel', 'Run', 'Recorder', 'ParamScheduler', 'ProgressTable',
          'MixedPrecision', 'GradientAccumulation', 'GradientClip', 'SaveModelCallback', 'EarlyStoppingCallback',
-         'ReduceLROnPlateau', 'TerminateOnNaN', 'EMA', 'CSVLogger', 'ShortEpoch', 'BnFreeze', 'MixUp', 'CutMix', 'Checkpoint']
+         'ReduceLROnPlateau', 'TerminateOnNaN', 'EMA', 'CSVLogger', 'ShortEpoch', 'BnFreeze', 'MixUp',
+         'CutMix', 'Checkpoint']
 
 # %% ../../nbs/data/99_all.ipynb #8214c44e
 _all_ = ['minimum', 'steep', 'valley', 'slide', 'LRFinder', 'SuggestedLRs', 'Learner', 'Interpretation',

@@ -1,9 +1,7 @@
-"""One column of a table as numbers, or as the codes of its distinct values
+"""Turn one column of a table into numbers, or into codes of its distinct values
 
-A column of a table is an array of NumPy or of pandas. Models and vocabularies need it as plain numbers or as codes,
-and both are made for the whole column at once: going through a million values in Python would take a second. This
-module knows single columns only; `mylib.tabular` prepares tables with it, and the Blocks of targets
-(`mylib.data.block`) encode their columns with it.
+A column of a table is an array of NumPy or pandas. Models and vocabularies need it as plain numbers or as integer
+codes. Both are made for the whole column at once, because a loop in Python over a million values takes a second.
 
 Docs: https://mylib-team.github.io/mylib/data/column.html.md"""
 
@@ -19,33 +17,44 @@ import pandas as pd
 from ..core.core import UsageError
 
 # %% ../../nbs/data/05_column.ipynb #78c78245
-def plain_column(series:pd.Series): # NumPy's array where it is one, else pandas' extension array
-    "The values of a column without its index, in the memory in which they are"
+def plain_column(
+    series:pd.Series, # A column of a data frame
+): # NumPy's array if the column has one, else pandas' extension array
+    "Return the values of a column without its index, and without a copy"
     return series.to_numpy() if isinstance(series.dtype, np.dtype) and series.dtype.kind!='M' else series.array
 
 def _no_numbers(name, col):
+    "Return the error for a column that does not hold numbers"
+    is_date = getattr(col.dtype, 'kind', '')=='M'
     text = next((o for o in col if isinstance(o, str)), None)
-    if text is not None: fix = f"pd.to_numeric(df[{name!r}], errors='coerce') makes numbers of text, add_datepart(df, {name!r}) parts of a date"
-    else: fix = f"add_datepart(df, {name!r}) makes numbers of dates" if getattr(col.dtype, 'kind', '')=='M' else 'Leave it out'
-    return UsageError(f"Column {name!r} holds {f'text ({text[:30]!r})' if text is not None else col.dtype}, but numbers are needed. Put it into `cat_names`; {fix}.")
+    found = col.dtype if text is None else f'text ({text[:30]!r})'
+    fix = f"add_datepart(df, {name!r}) makes numbers of dates" if is_date else 'Leave it out'
+    if text is not None:
+        fix = (f"pd.to_numeric(df[{name!r}], errors='coerce') makes numbers of text, "
+               f"add_datepart(df, {name!r}) parts of a date")
+    return UsageError(f"Column {name!r} holds {found}, but numbers are needed. Put it into `cat_names`; {fix}.")
+
+# %% ../../nbs/data/05_column.ipynb #9ffe6b93
+_number_kinds = 'floating', 'integer', 'mixed-integer-float', 'decimal', 'boolean', 'empty' # as pandas infers them
 
 def numbers(
     col, # A column: NumPy's or pandas' array
-    name:str='column', # For the message
-) -> np.ndarray: # (n,) float64 (float32 if it was), NaN where there is none
-    "The column as numbers"
-    kind = getattr(col.dtype, 'kind', 'O')
-    if isinstance(col, np.ndarray) and kind in 'fiub': return col if kind=='f' and col.itemsize>=4 else col.astype(np.float64)
+    name:str='column', # Its name, for the message
+) -> np.ndarray: # (n,) float64 (float32 if it was), NaN if missing
+    "Return the column as numbers"
+    is_numpy,kind = isinstance(col, np.ndarray),getattr(col.dtype, 'kind', 'O')
+    if is_numpy and kind=='f' and col.itemsize>=4: return col
+    if is_numpy and kind in 'fiub': return col.astype(np.float64)
     is_number = pd.api.types.is_numeric_dtype(col.dtype) or pd.api.types.is_bool_dtype(col.dtype)
-    if not isinstance(col, np.ndarray) and is_number and kind!='O': return col.to_numpy(dtype=np.float64, na_value=np.nan)
-    if kind=='O' and pd.api.types.infer_dtype(col, skipna=True) in ('floating', 'integer', 'mixed-integer-float', 'decimal', 'boolean', 'empty'):
+    if not is_numpy and is_number and kind!='O': return col.to_numpy(dtype=np.float64, na_value=np.nan)
+    if kind=='O' and pd.api.types.infer_dtype(col, skipna=True) in _number_kinds:
         return np.array([np.nan if pd.isna(o) else float(o) for o in col])
     raise _no_numbers(name, col)
 
 # %% ../../nbs/data/05_column.ipynb #3e1fee1c
 def coded(
     col, # A column: NumPy's or pandas' array
-) -> tuple: # Codes (n,), -1 where nothing is; the list of distinct values that they count
+) -> tuple: # Codes (n,), -1 if missing, and the list of distinct values that they count
     "Find the distinct values of a column, and which of them each row has"
     if isinstance(col.dtype, pd.CategoricalDtype): return np.asarray(col.codes),col.categories.tolist()
     codes,values = pd.factorize(col)
@@ -53,11 +62,11 @@ def coded(
 
 # %% ../../nbs/data/05_column.ipynb #a6090173
 def refuse_gaps(
-    name:str, # The column, for the message
-    gaps:np.ndarray, # (n,) bool, True where the value is missing
+    name:str, # Of the column, for the message
+    gaps:np.ndarray, # (n,) bool, True if the value is missing
 ):
     "Raise a `UsageError` if a target is missing in some rows"
     if gaps.all(): raise UsageError(f"The target {name!r} is missing in all {len(gaps)} rows. Check the column.")
     if not gaps.any(): return
-    raise UsageError(f"The target {name!r} is missing (or infinite) in {int(gaps.sum())} of {len(gaps)} rows, first in row {int(gaps.argmax())}. "
-                     f"Drop them: df.dropna(subset=[{name!r}]).")
+    raise UsageError(f"The target {name!r} is missing (or infinite) in {int(gaps.sum())} of {len(gaps)} rows, "
+                     f"first in row {int(gaps.argmax())}. Drop them: df.dropna(subset=[{name!r}]).")

@@ -1,8 +1,8 @@
-"""Find the files of a data set, and read a label off each
+"""Find the files of a dataset, and read the label of each
 
-A data set begins as a list of *items*: most often the paths of files, or the rows of a table. Two kinds of functions
-are here. Those that list the items go to `get_items` of a DataBlock (`mylib.data.datablock`), those that read a label
-or a path off one item go to its `get_x` and `get_y`.
+A dataset begins as a list of *items*, usually the paths of files or the rows of a table. This module has two kinds of
+functions. Functions that list items are passed as `get_items` to a DataBlock (`mylib.data.datablock`). Functions that
+read a label or a path from one item are passed as `get_x` or `get_y`.
 
 Docs: https://mylib-team.github.io/mylib/data/items.html.md"""
 
@@ -23,103 +23,121 @@ from ..core.core import UsageError, near
 from ..core.part import part
 
 # %% ../../nbs/data/01_items.ipynb #6abcf9b5
-def _existing_folder(path):
+def _check_folder(path):
+    "Return `path` as a `Path`, or raise an error if it is not a folder"
     path = Path(path)
     try:
         if path.is_dir(): return path
-    except PermissionError as e: _stop(e)
-    if path.exists(): raise UsageError(f"{path} is a file, but a folder of files is needed. Pass the folder that contains it.")
+    except PermissionError as e: _refuse_unreadable(e)
+    if path.exists():
+        raise UsageError(f"{path} is a file, but a folder of files is needed. Pass the folder that contains it.")
     siblings = [o.name for o in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise UsageError(f"There is no folder {path}.{near(path.name, siblings)} Check the path; `Path.cwd()` is {Path.cwd()}.")
+    raise UsageError(f"There is no folder {path}.{near(path.name, siblings)} "
+                     f"Check the path; `Path.cwd()` is {Path.cwd()}.")
 
-def _stop(error): raise UsageError(f"{error.filename} cannot be read: {error.strerror}. Give yourself the right to read it, or move it elsewhere.") from error
+def _refuse_unreadable(error):
+    raise UsageError(f"{error.filename} cannot be read: {error.strerror}. "
+                     "Give yourself the right to read it, or move it elsewhere.") from error
 
 # %% ../../nbs/data/01_items.ipynb #ab9220e1
 def get_files(
-    path:str|Path, # Where to look
-    extensions:Sequence[str]|None=None, # Such as ['.txt'], in lower case; `None`: every file
-    recurse:bool=True, # Look into sub-folders?
-    folders:Sequence[str]|None=None, # Names of sub-folders of `path` to look into; `None`: all of them
-    followlinks:bool=True, # Go through symbolic links to folders?
+    path:str|Path, # Folder to search
+    extensions:Sequence[str]|None=None, # Such as ['.txt'], in any case; `None`: every file
+    recurse:bool=True, # Search subfolders too?
+    folders:Sequence[str]|None=None, # Names of subfolders of `path` to search; `None`: all of them
+    followlinks:bool=True, # Follow symbolic links to folders?
 ) -> L: # Paths
-    "All files below `path`, folder by folder in sorted order, without hidden ones"
-    path = _existing_folder(path)
+    "List the files below `path`, folder by folder in sorted order, without hidden ones"
+    path = _check_folder(path)
     wanted,found = (None if extensions is None else {o.lower() for o in extensions}), L()
-    for place,inner,names in os.walk(path, followlinks=followlinks, onerror=_stop):
-        inner[:] = sorted(o for o in inner if not o.startswith('.')) if recurse or (folders and Path(place)==path) else []
-        if folders and Path(place)==path: inner[:] = [o for o in inner if o in folders]
-        if folders and Path(place)==path: continue
+    for place,inner,names in os.walk(path, followlinks=followlinks, onerror=_refuse_unreadable):
+        at_top = bool(folders) and Path(place)==path
+        inner[:] = sorted(o for o in inner if not o.startswith('.')) if recurse or at_top else []
+        if at_top:
+            inner[:] = [o for o in inner if o in folders]
+            continue
         found += [Path(place)/o for o in sorted(names)
                   if not o.startswith('.') and (wanted is None or os.path.splitext(o)[1].lower() in wanted)]
     return found
 
 # %% ../../nbs/data/01_items.ipynb #ef65e59f
-image_extensions = frozenset('.jpg .jpeg .jpe .jfif .png .gif .bmp .tif .tiff .webp .ppm .pgm .pbm .avif .jp2'.split())
+image_extensions = frozenset(
+    '.jpg .jpeg .jpe .jfif .png .gif .bmp .tif .tiff .webp .ppm .pgm .pbm .avif .jp2'.split())
 
 def get_image_files(
-    path:str|Path, # Where to look
-    recurse:bool=True, # Look into sub-folders?
-    folders:Sequence[str]|None=None, # Names of sub-folders to look into; `None`: all of them
+    path:str|Path, # Folder to search
+    recurse:bool=True, # Search subfolders too?
+    folders:Sequence[str]|None=None, # Names of subfolders to search; `None`: all of them
 ) -> L: # Paths
-    "All image files below `path`, told by their extension"
+    "List the image files below `path`, by their extension"
     return get_files(path, extensions=image_extensions, recurse=recurse, folders=folders)
 
 def get_text_files(
-    path:str|Path, # Where to look
-    recurse:bool=True, # Look into sub-folders?
-    folders:Sequence[str]|None=None, # Names of sub-folders to look into; `None`: all of them
+    path:str|Path, # Folder to search
+    recurse:bool=True, # Search subfolders too?
+    folders:Sequence[str]|None=None, # Names of subfolders to search; `None`: all of them
 ) -> L: # Paths
-    "All `.txt` files below `path`"
+    "List the `.txt` files below `path`"
     return get_files(path, extensions=['.txt'], recurse=recurse, folders=folders)
 
 # %% ../../nbs/data/01_items.ipynb #e5ae108c
 class FileGetter:
-    "A `get_items` that looks only into the sub-folder `suffix` of what it is given"
-    def __init__(self, suffix:str='', extensions:Sequence[str]|None=None, recurse:bool=True):
-        self.suffix,self.extensions,self.recurse = suffix,extensions,recurse
+    "A `get_items` that searches one subfolder of the path it is given"
+    def __init__(self,
+        suffix:str='', # Name of the subfolder; '': the path itself
+        extensions:Sequence[str]|None=None, # Such as ['.txt'], in any case; `None`: every file
+        recurse:bool=True, # Search subfolders of it too?
+    ): self.suffix,self.extensions,self.recurse = suffix,extensions,recurse
+
     def __call__(self, path): return get_files(Path(path)/self.suffix, self.extensions, self.recurse)
 
 class ImageGetter(FileGetter):
     "A `FileGetter` for images"
-    def __init__(self, suffix:str='', recurse:bool=True): super().__init__(suffix, image_extensions, recurse)
+    def __init__(self,
+        suffix:str='', # Name of the subfolder; '': the path itself
+        recurse:bool=True, # Search subfolders of it too?
+    ): super().__init__(suffix, image_extensions, recurse)
 
 # %% ../../nbs/data/01_items.ipynb #70c75d24
 @part('data.parent_label')
 def parent_label(
     path:str|Path, # Of a file
-) -> str: # Name of the folder it is in
-    "The name of the folder that `path` is in"
+) -> str: # Name of its folder
+    "Return the name of the folder that a file is in"
     return Path(path).parent.name
 
 # %% ../../nbs/data/01_items.ipynb #4b3e27b5
 class RegexLabeller:
-    "Label by the first group of the regular expression `pat`, in which a path has `/` on every system"
-    fixed = True # The same for the same item
+    "Label an item by the first group of a regular expression; a path has `/` on every system"
+    fixed = True # returns the same for the same item
     def __init__(self,
-        pat:str, # With one group in parentheses
+        pat:str, # Regular expression with a group in parentheses
         match:bool=False, # Must the pattern match from the start?
     ):
         self.pat,self.match = pat,match
         self.matcher = re.compile(pat).match if match else re.compile(pat).search
-        if not re.compile(pat).groups: raise UsageError(f"The pattern {pat!r} has no group. Put parentheses around the part that is the label.")
+        if re.compile(pat).groups: return
+        raise UsageError(f"The pattern {pat!r} has no group. Put parentheses around the part that is the label.")
 
     def __call__(self, path):
         found = self.matcher(path.as_posix() if isinstance(path, PurePath) else str(path))
         if found: return found.group(1)
-        raise UsageError(f"The pattern {self.pat!r} finds nothing in {str(path)!r}. Try it with `re.search` on that name.")
+        raise UsageError(f"The pattern {self.pat!r} finds nothing in {str(path)!r}. "
+                         "Try it with `re.search` on that name.")
 
 # %% ../../nbs/data/01_items.ipynb #ecad1598
 def using_attr(
-    f:Callable, # What to call
-    attr:str, # Name of the item's attribute, e.g. 'name'
+    f:Callable, # Function of the attribute
+    attr:str, # Name of the attribute, e.g. 'name'
 ) -> Callable: # A function of the item
-    "`f` of an attribute of the item"
+    "Return a function that applies `f` to an attribute of the item"
     def _using(o): return f(getattr(o, attr))
     _using.__name__ = f"{getattr(f, '__name__', type(f).__name__)} of {attr}"
     return _using
 
 # %% ../../nbs/data/01_items.ipynb #b112060f
-def _value(row, col):
+def _read_value(row, col):
+    "Return the value of column `col`, a name or a number, in a row"
     if isinstance(col, int): return row.iloc[col] if hasattr(row, 'iloc') else row[col]
     try: return row[col]
     except KeyError:
@@ -128,19 +146,20 @@ def _value(row, col):
 
 # %% ../../nbs/data/01_items.ipynb #1184c0d7
 class ColReader:
-    "Read the value of column `cols` off a row"
-    fixed = True # The same for the same item
+    "Read the value of a column, or of several, from a row"
+    fixed = True # returns the same for the same item
     def __init__(self,
-        cols:str|int|Sequence, # Name or number; a list of them gives a list of values
-        pref:str|Path='', # Put before the value, e.g. the folder of the images
-        suff:str='', # Put after the value, e.g. '.jpg'
-        label_delim:str|None=None, # What separates the labels in a cell that holds several
+        cols:str|int|Sequence, # Name or number of a column; a list of them gives a list of values
+        pref:str|Path='', # Added before the value, e.g. the folder of the images
+        suff:str='', # Added after the value, e.g. '.jpg'
+        label_delim:str|None=None, # Separator of the labels in a cell; `None`: one label a cell
     ):
         self.cols,self.pref,self.suff,self.label_delim = cols,pref,suff,label_delim
 
     def _read(self, row, col):
-        value = _value(row, col)
-        if self.label_delim is not None: return [] if value!=value or value=='' else str(value).split(self.label_delim)
+        value = _read_value(row, col)
+        if self.label_delim is not None:
+            return [] if value!=value or value=='' else str(value).split(self.label_delim)
         if isinstance(self.pref, Path): return self.pref/f"{value}{self.suff}"
         return f"{self.pref}{value}{self.suff}" if self.pref or self.suff else value
 

@@ -1,10 +1,8 @@
-"""How samples are laid out for a person: in a grid, or as the rows of a table
+"""How samples are shown to a person: drawn in a grid, or written as the rows of a table
 
-The Block of a slot knows how to show one value: as a drawing on axes, or as text. Where the samples of a batch go is
-decided once, by the Block of the first input: images go into a grid, with the target as a title; everything else
-becomes the rows of a table. Each layout shows a batch, results (targets beside predictions), and inputs with remarks
-about them, and gives the same as a data frame to a page that is not a notebook. A layout knows nothing of loaders and
-models; `mylib.data.loaders`, `mylib.interpret` and the report ask it.
+A Block (`mylib.data.block`) can show one value: as a drawing on axes, or as text. A *layout* arranges many samples.
+The Block of the first input chooses it: images go into a grid, with the target in the title; all other data becomes
+the rows of a table.
 
 Docs: https://mylib-team.github.io/mylib/data/layout.html.md"""
 
@@ -27,23 +25,24 @@ def slot_names(
     n_inp:int, # Number of inputs
     n_targets:int, # Number of targets
 ) -> list[str]:
-    "Name the slots of a sample, numbered where there are several of a kind"
+    "Return the names of the slots of a sample, numbered if there are several of a kind"
     def named(name, n): return [name if n==1 else f'{name}{k}' for k in range(n)]
     return named('input', n_inp)+named('target', n_targets)
 
 # %% ../../nbs/data/04_layout.ipynb #e8eac38c
 class Layout:
-    "How samples are laid out; each `blocks` has one Block a slot, the first `n_inp` of them for inputs"
-    is_grid = False # Is each sample drawn, rather than written as a row?
+    "Shows decoded samples; `blocks` has one Block a slot, of which the first `n_inp` are for inputs"
+    is_grid = False # Is each sample drawn on axes of its own?
 
     def batch(self, samples:Sequence[tuple], blocks:Sequence, n_inp:int, **grid):
         "Show decoded `samples`"
         raise NotImplementedError
     def results(self, samples:Sequence[tuple], preds:Sequence[tuple], blocks:Sequence, n_inp:int, **grid):
-        "Show decoded `samples` with their decoded predictions, one a target"
+        "Show decoded `samples` with `preds`: for each sample a tuple with one decoded prediction a target"
         raise NotImplementedError
-    def remarks(self, samples:Sequence[tuple], remarks:Sequence[tuple], names:Sequence[str], blocks:Sequence, n_inp:int, **grid):
-        "Show the inputs of decoded `samples` with remarks, which are texts called `names`"
+    def remarks(self, samples:Sequence[tuple], remarks:Sequence[tuple], names:Sequence[str],
+                blocks:Sequence, n_inp:int, **grid):
+        "Show the inputs of decoded `samples` with remarks: a tuple of texts a sample, whose columns are `names`"
         raise NotImplementedError
     def frame(self, samples:Sequence[tuple], blocks:Sequence, n_inp:int) -> pd.DataFrame:
         "Return decoded `samples` as a data frame"
@@ -51,9 +50,11 @@ class Layout:
 
 # %% ../../nbs/data/04_layout.ipynb #90be7f9e
 class TableLayout(Layout):
-    "Samples as the rows of a table"
+    "Writes samples as the rows of a table"
     @staticmethod
-    def display(frame:pd.DataFrame):
+    def display(
+        frame:pd.DataFrame, # One row a sample
+    ):
         "Show a data frame in a notebook or a terminal"
         from IPython.display import display
         display(frame)
@@ -77,8 +78,9 @@ class TableLayout(Layout):
 
 # %% ../../nbs/data/04_layout.ipynb #e4e25e97
 def _fit_title(ax, title, size=9):
-    "Set `title` on lines, broken at ' / ', and in letters small enough for the width of `ax`"
-    def width(text): return max(TextPath((0, 0), o, size=size).get_extents().width if o.strip() else 0. for o in text.split('\n'))
+    "Set `title`, broken into lines at ' / ', in a font small enough for the width of `ax`"
+    def width(text):
+        return max(TextPath((0, 0), o, size=size).get_extents().width if o.strip() else 0. for o in text.split('\n'))
     fits = 0.93*72*ax.figure.get_figwidth()/ax.get_subplotspec().get_gridspec().ncols # points
     lines = []
     for piece in title.split(' / '):
@@ -87,11 +89,13 @@ def _fit_title(ax, title, size=9):
     ax.set_title('\n'.join(lines), fontsize=size*min(1., fits/max(1., *map(width, lines))))
 
 # %% ../../nbs/data/04_layout.ipynb #8fe48c34
-def _same(a, b): return bool(np.all(np.asarray(a)==np.asarray(b))) if np.shape(a)==np.shape(b) else False
+def _is_same(a, b):
+    "Do `a` and `b` have the same shape and values?"
+    return np.shape(a)==np.shape(b) and bool(np.all(np.asarray(a)==np.asarray(b)))
 
 # %% ../../nbs/data/04_layout.ipynb #dac0c57a
 class GridLayout(Layout):
-    "Samples drawn side by side"
+    "Draws samples side by side"
     is_grid = True
     def _axes(self, n, imsize, nrows=None, ncols=None, figsize=None, suptitle=None):
         return get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize, imsize=imsize, suptitle=suptitle)
@@ -107,7 +111,7 @@ class GridLayout(Layout):
             for block,x in [*zip(blocks, sample), *zip(targets, pred)]: block.show(x, ctx=ax)
             _fit_title(ax, ax.get_title())
             if len(sample)>n_inp and len(targets)==1 and targets[0].vocab is not None:
-                ax.title.set_color('green' if _same(sample[n_inp], pred[0]) else 'red')
+                ax.title.set_color('green' if _is_same(sample[n_inp], pred[0]) else 'red')
 
     def remarks(self, samples, remarks, names, blocks, n_inp, **grid):
         axs = self._axes(len(samples), 2.4, **{'suptitle': ' / '.join(names), **grid})

@@ -1,9 +1,7 @@
-"""Which items a model learns from, and which it is judged by
+"""Choose which items a model learns from, and which it is judged by
 
-No model can be trained without a validation set: the error on pictures that it has seen says nothing about those that
-it has not. A *splitter* is a function from the items to two lists of positions, training first. All splitters here
-check that nothing is in both, and that neither is empty; a custom function is checked the same way by `check_splits`
-when a DataBlock uses it.
+A model must be judged by items that it has not seen, because its error on items that it has seen says little about
+others. So every dataset is split into a training set and a validation set.
 
 Docs: https://mylib-team.github.io/mylib/data/split.html.md"""
 
@@ -28,42 +26,54 @@ from ..core.core import UsageError, near
 
 # %% ../../nbs/data/02_split.ipynb #97d18dae
 def check_positions(
-    splits:Sequence, # Lists of positions: training, validation and perhaps more
-    n:int, # How many items there are
+    splits:Sequence, # Lists of positions: training, validation and optionally more
+    n:int, # Number of items
 ) -> list[np.ndarray]: # The same positions, int64
-    "Check that `splits` are positions below `n`, that none stands in two, and that training and validation are not empty"
+    "Check that all positions are from 0 to `n-1`, that none is repeated, and that neither set is empty"
     splits = [np.asarray(s if isinstance(s, np.ndarray) else list(s)).astype(np.int64) for s in splits]
-    if len(splits)<2: raise UsageError(f"A splitter must return two lists, training and validation, but it returned {len(splits)}.")
+    if len(splits)<2:
+        raise UsageError(f"A splitter must return two lists, training and validation, but it returned {len(splits)}.")
     for name,s in zip(('training', 'validation'), splits):
-        if not len(s): raise UsageError(f"The {name} set is empty ({n} items in all). Check the splitter, or use RandomSplitter(valid_pct=0.2).")
-    seen = np.concatenate(splits)
-    outside = seen[(seen<0)|(seen>=n)]
-    if len(outside): raise UsageError(f"The splitter returned position {outside.max() if outside.max()>=n else outside.min()}, but there are {n} items, numbered from 0.")
-    twice = np.flatnonzero(np.bincount(seen, minlength=n)>1)
-    if len(twice): raise UsageError(f"Item {twice[0]} is in the split twice. An item that is in both sets makes the validation worthless: leave it out of one.")
+        if len(s): continue
+        raise UsageError(f"The {name} set is empty ({n} items in all). "
+                         "Check the splitter, or use RandomSplitter(valid_pct=0.2).")
+    found = np.concatenate(splits)
+    outside = found[(found<0)|(found>=n)]
+    if len(outside):
+        wrong = outside.max() if outside.max()>=n else outside.min()
+        raise UsageError(f"The splitter returned position {wrong}, but there are {n} items, numbered from 0.")
+    repeated = np.flatnonzero(np.bincount(found, minlength=n)>1)
+    if len(repeated):
+        raise UsageError(f"Item {repeated[0]} is in the split twice. An item that is in both sets makes the "
+                         "validation worthless: leave it out of one.")
     return splits
 
-def check_splits(splits:Sequence, n:int) -> list[L]:
-    "`check_positions`, as lists"
+def check_splits(
+    splits:Sequence, # Lists of positions: training, validation and optionally more
+    n:int, # Number of items
+) -> list[L]: # The same positions
+    "Do the same as `check_positions`, but return lists"
     return [L(s.tolist()) for s in check_positions(splits, n)]
 
 # %% ../../nbs/data/02_split.ipynb #c74bca09
-def _permutation(n, seed):
+def _permute(n, seed):
+    "Return the positions below `n` in random order"
     gen = None if seed is None else torch.Generator().manual_seed(seed)
     return torch.randperm(n, generator=gen).tolist()
 
-def _fraction(name, value):
-    if not 0<value<1: raise UsageError(f"`{name}` is {value}, but must be a fraction between 0 and 1. For 20% write 0.2.")
+def _check_fraction(name, value):
+    if 0<value<1: return
+    raise UsageError(f"`{name}` is {value}, but must be a fraction between 0 and 1. For 20% write 0.2.")
 
 # %% ../../nbs/data/02_split.ipynb #da104eaa
 def RandomSplitter(
     valid_pct:float=0.2, # Fraction of the items to hold out, between 0 and 1
-    seed:int|None=None, # Hold out the same items each time; `None`: others each time
+    seed:int|None=None, # With a seed, the same items each time; `None`: others each time
 ) -> Callable: # A function from items to two lists of positions
     "Hold out a random fraction of the items"
-    _fraction('valid_pct', valid_pct)
+    _check_fraction('valid_pct', valid_pct)
     def _split(items):
-        order = _permutation(len(items), seed)
+        order = _permute(len(items), seed)
         cut = min(max(int(valid_pct*len(items)), 1), len(items)-1)
         return L(order[cut:]),L(order[:cut])
     return _split
@@ -72,13 +82,16 @@ def RandomSplitter(
 def RandomSubsetSplitter(
     train_sz:float, # Fraction of the items to train on
     valid_sz:float, # Fraction of the items to hold out
-    seed:int|None=None, # Choose the same items each time; `None`: others each time
+    seed:int|None=None, # With a seed, the same items each time; `None`: others each time
 ) -> Callable: # A function from items to two lists of positions
-    "Take random subsets, to try something on less data"
-    _fraction('train_sz', train_sz); _fraction('valid_sz', valid_sz)
-    if train_sz+valid_sz>1: raise UsageError(f"`train_sz` {train_sz} and `valid_sz` {valid_sz} add up to more than 1. Make one of them smaller.")
+    "Use random subsets of the items for training and validation, and skip the rest"
+    _check_fraction('train_sz', train_sz)
+    _check_fraction('valid_sz', valid_sz)
+    if train_sz+valid_sz>1:
+        raise UsageError(f"`train_sz` {train_sz} and `valid_sz` {valid_sz} add up to more than 1. "
+                         "Make one of them smaller.")
     def _split(items):
-        n,order = len(items),_permutation(len(items), seed)
+        n,order = len(items),_permute(len(items), seed)
         n_train,n_valid = int(n*train_sz),int(n*valid_sz)
         return L(order[:n_train]),L(order[n_train:n_train+n_valid])
     return _split
@@ -87,9 +100,9 @@ def RandomSubsetSplitter(
 def TrainTestSplitter(
     test_size:float=0.2, # Fraction of the items to hold out
     random_state:int|None=None, # Seed
-    stratify:Sequence|None=None, # A label an item, to hold out the same share of each class
-    train_size:float|None=None, # Fraction of the items to train on; `None`: all that are not held out
-    shuffle:bool=True, # Choose at random rather than the last ones?
+    stratify:Sequence|None=None, # One label an item, to hold out the same fraction of each class
+    train_size:float|None=None, # Fraction of the items to train on; `None`: all others
+    shuffle:bool=True, # Hold out random items? Otherwise the last ones
 ) -> Callable: # A function from items to two lists of positions
     "Split with scikit-learn's `train_test_split`"
     def _split(items):
@@ -110,10 +123,10 @@ def IndexSplitter(
 
 def EndSplitter(
     valid_pct:float=0.2, # Fraction of the items to hold out
-    valid_last:bool=True, # Hold out the last ones rather than the first?
+    valid_last:bool=True, # Hold out the last items? Otherwise the first ones
 ) -> Callable: # A function from items to two lists of positions
-    "Hold out one end of the items, as a series in time needs"
-    _fraction('valid_pct', valid_pct)
+    "Hold out the items at one end, as a time series requires"
+    _check_fraction('valid_pct', valid_pct)
     def _split(items):
         n,cut = len(items),max(int(valid_pct*len(items)), 1)
         if valid_last: return L(range(n-cut)),L(range(n-cut, n))
@@ -122,17 +135,18 @@ def EndSplitter(
 
 # %% ../../nbs/data/02_split.ipynb #fa56ef4e
 def MaskSplitter(
-    mask:Sequence, # True for each item to hold out
+    mask:Sequence, # One value an item, true for those to hold out
 ) -> Callable: # A function from items to two lists of positions
     "Hold out the items where `mask` is true"
     def _split(items):
-        if len(mask)!=len(items): raise UsageError(f"The mask has {len(mask)} values for {len(items)} items. It must have one an item.")
+        if len(mask)!=len(items):
+            raise UsageError(f"The mask has {len(mask)} values for {len(items)} items. It must have one an item.")
         return IndexSplitter([i for i,o in enumerate(mask) if o])(items)
     return _split
 
 # %% ../../nbs/data/02_split.ipynb #b7934abd
 def FuncSplitter(
-    func:Callable, # Of an item; true for those to hold out
+    func:Callable, # Called with an item; true for those to hold out
 ) -> Callable: # A function from items to two lists of positions
     "Hold out the items for which `func` is true"
     def _split(items): return MaskSplitter([bool(func(o)) for o in items])(items)
@@ -150,13 +164,15 @@ def GrandparentSplitter(
         for names in (_names(train_name), _names(valid_name)):
             if not any(o in names for o in found):
                 there = sorted(set(found))
-                raise UsageError(f"No item lies in a folder below {' or '.join(names)}; the folders there are {there[:10]}.{near(names[0], there)}")
-        return tuple(L(i for i,o in enumerate(found) if o in names) for names in (_names(train_name), _names(valid_name)))
+                raise UsageError(f"No item lies in a folder below {' or '.join(names)}; "
+                                 f"the folders there are {there[:10]}.{near(names[0], there)}")
+        def _find(names): return L(i for i,o in enumerate(found) if o in names)
+        return _find(_names(train_name)),_find(_names(valid_name))
     return _split
 
 # %% ../../nbs/data/02_split.ipynb #8a1175f6
 def FileSplitter(
-    fname:str|Path, # A text file with a name a line
+    fname:str|Path, # A text file with one name a line
 ) -> Callable: # A function from items to two lists of positions
     "Hold out the items whose file names are listed in `fname`"
     names = set(Path(fname).read_text(encoding='utf-8').split('\n'))
@@ -166,16 +182,19 @@ def FileSplitter(
 # %% ../../nbs/data/02_split.ipynb #9e8a3054
 def ColSplitter(
     col:str|int='is_valid', # Name or number of the column
-    on=None, # The value that marks an item to hold out, or a list of them; `None`: the column is true or false
+    on=None, # The value that marks a row to hold out, or a list of such; `None`: the column is true or false
 ) -> Callable: # A function from a data frame to two lists of positions
     "Hold out the rows that a column of the data frame marks"
     def _split(df):
-        if not hasattr(df, 'iloc'): raise UsageError(f"ColSplitter needs a pandas data frame, but got {type(df).__name__}.")
+        if not hasattr(df, 'iloc'):
+            raise UsageError(f"ColSplitter needs a pandas data frame, but got {type(df).__name__}.")
         if isinstance(col, str) and col not in df.columns:
             names = [str(o) for o in df.columns]
             raise UsageError(f"There is no column {col!r}; the columns are {names}.{near(col, names)}")
         values = df.iloc[:,col] if isinstance(col, int) else df[col]
-        marked = values.isin(on if isinstance(on, (list, tuple, set)) else [on]) if on is not None else values
-        if marked.isna().any(): raise UsageError(f"Column {col!r} has missing values in {int(marked.isna().sum())} rows. Fill them with True or False.")
+        marked = values if on is None else values.isin(on if isinstance(on, (list, tuple, set)) else [on])
+        if marked.isna().any():
+            raise UsageError(f"Column {col!r} has missing values in {int(marked.isna().sum())} rows. "
+                             "Fill them with True or False.")
         return MaskSplitter(marked.astype(bool).to_numpy())(df)
     return _split

@@ -1,8 +1,9 @@
 """From one slot of several samples to one slot of a batch
 
-A batch holds what several samples have in one slot, stacked along a new first dimension. This is what a Block does
-with its slot unless it says otherwise (`mylib.data.block.TransformBlock.collate`): boxes or sentences, whose number
-differs from sample to sample, are padded by their own Blocks.
+A batch is made slot by slot: the values that several samples have in one slot are stacked along a new first
+dimension. `stack_values` does this, and it is what a Block does with its slot by default
+(`mylib.data.block.TransformBlock.collate`). Data whose size differs from sample to sample, such as boxes or
+sentences, has a Block of its own that pads instead.
 
 Docs: https://mylib-team.github.io/mylib/data/stack.html.md"""
 
@@ -26,23 +27,23 @@ class UnequalShapes(UsageError):
     "Samples of one batch have different shapes"
     def __init__(self,
         shapes:Sequence[tuple], # Shape of each sample
-        names:Sequence[str]|None=None, # What to call each sample; `None`: by its position in the batch
-        slot:int|None=None, # Which slot of the samples; `None`: not known
+        names:Sequence[str]|None=None, # Name of each sample in the message; `None`: its position in the batch
+        slot:int|None=None, # Position of the slot in the sample; `None`: not known
     ):
         self.shapes = shapes
         j = next(j for j,s in enumerate(shapes) if s!=shapes[0])
         first,other = (f'sample {i}' if names is None else names[i] for i in (0, j))
         where = '' if slot is None else f'in slot {slot} '
-        super().__init__(f"A batch needs samples of one shape, but {where}{first} is {shapes[0]} and {other} is {shapes[j]}. "
-                         "For images, add item_tfms=Resize(224) to the DataBlock.")
+        super().__init__(f"A batch needs samples of one shape, but {where}{first} is {shapes[0]} "
+                         f"and {other} is {shapes[j]}. For images, add item_tfms=Resize(224) to the DataBlock.")
 
 # %% ../../nbs/data/03_stack.ipynb #b5622d90
-def _is_array(x):
-    "Can NumPy see `x`?"
+def _fits_numpy(x):
+    "Can NumPy read the tensor `x` without a copy?"
     return x.ndim>0 and x.device.type=='cpu' and not x.requires_grad and x.dtype!=torch.bfloat16
 
-def _stack_arrays(xs):
-    "Stack equal arrays without PyTorch's own threads, which would fight those of the loader; keep channels last where they are"
+def _stack_with_numpy(xs):
+    "Stack CPU tensors of one shape in this thread; images whose channels are last in memory stay so"
     last = xs[0].ndim==3 and xs[0].stride(0)==1 and xs[0].shape[0]>1
     arrays = [(x.permute(1,2,0) if last else x).numpy() for x in xs]
     batch = torch.from_numpy(np.stack(arrays))
@@ -51,14 +52,14 @@ def _stack_arrays(xs):
 # %% ../../nbs/data/03_stack.ipynb #c9b39cbc
 def stack_values(
     values:Sequence, # One slot of several samples: tensors, arrays, numbers, or anything else
-): # A tensor with a new first dimension; a list for what is not a number
+): # A tensor with a new first dimension, or a list if the values are not numbers
     "Stack one slot of several samples"
     first = values[0]
     if isinstance(first, np.ndarray): values = [torch.from_numpy(o) for o in values]
     if isinstance(first, (Tensor, np.ndarray)):
         xs = [o.as_subclass(Tensor) for o in values]
         if any(o.shape!=xs[0].shape for o in xs): raise UnequalShapes([tuple(o.shape) for o in xs])
-        return _stack_arrays(xs) if _is_array(xs[0]) else torch.stack(xs)
+        return _stack_with_numpy(xs) if _fits_numpy(xs[0]) else torch.stack(xs)
     if isinstance(first, float): return torch.tensor(values, dtype=torch.float32)
     if isinstance(first, (dict, tuple, list, int, bool, np.generic)): return default_collate(list(values))
     return list(values)

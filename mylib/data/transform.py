@@ -1,9 +1,9 @@
 """Steps that prepare data, and can be undone to show it
 
-Data goes through many small steps on its way to a model: a path becomes a picture, a label becomes a number, a
-picture is cropped. A *transform* is one such step. It is an ordinary object with a method `encodes`; if the step can
-be undone, to show a person what the model saw, it has `decodes` too; if it must first look at the training items, as
-a list of categories must, it has `setups`.
+Data goes through many small steps on its way to a model: a path becomes an image, a label becomes a number, an image
+is cropped. A *transform* is one such step. It is an object with a method `encodes`. If the step can be undone, to
+show a person what the model saw, it also has `decodes`. If it must first learn something from the training items,
+such as a list of categories, it has `setups`.
 
 Docs: https://mylib-team.github.io/mylib/data/transform.html.md"""
 
@@ -21,8 +21,8 @@ from functools import singledispatchmethod
 import torch
 
 # %% ../../nbs/data/00_transform.ipynb #4deed691
-def _argument_type(f):
-    "The annotation of the first argument of `f`, or `None` when it takes anything"
+def _find_argument_type(f):
+    "Return the annotation of the first argument of `f`, or `None` if it accepts anything"
     if isinstance(f, singledispatchmethod): return None
     try: params = list(inspect.signature(f).parameters.values())
     except (TypeError, ValueError): return None
@@ -35,16 +35,16 @@ def _argument_type(f):
 
 # %% ../../nbs/data/00_transform.ipynb #65dac779
 class Transform:
-    "A step with `encodes`, and where it makes sense `decodes` (the way back) and `setups` (a look at the training items)"
+    "A step with `encodes`, and optionally `decodes`, which undoes it, and `setups`, which learns from items"
     _types = dict(encodes=None, decodes=None)
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        cls._types = {n: _argument_type(inspect.getattr_static(cls, n)) for n in ('encodes', 'decodes')}
+        cls._types = {n: _find_argument_type(inspect.getattr_static(cls, n)) for n in ('encodes', 'decodes')}
 
     def encodes(self, x): return x
     def decodes(self, x): return x
-    def setups(self, items): "Look at `items`, the training items as they reach this step"
+    def setups(self, items): "Learn from the training items, as they reach this step"
 
     def _accepts(self, x, method): return self._types[method] is None or isinstance(x, self._types[method])
     def __call__(self, x, *args): return self.encodes(x, *args) if self._accepts(x, 'encodes') else x
@@ -53,30 +53,31 @@ class Transform:
 
 # %% ../../nbs/data/00_transform.ipynb #6ca9116f
 class RandTransform(Transform):
-    "A step with chance: `draw` chooses parameters once a sample (or batch), `encodes(x, params)` applies them to a slot"
+    "A random step: `draw` chooses parameters for a sample or a batch, `encodes(x, params)` applies them to a slot"
     def draw(self,
         xs:tuple, # The sample or batch: all slots
-        gen:torch.Generator, # The only source of chance, on the CPU
-        training:bool, # False on the validation set, where nothing may be random
+        gen:torch.Generator, # On the CPU; the only source of random numbers
+        training:bool, # False on the validation set: nothing may be random
     ): # Whatever `encodes` needs
-        raise NotImplementedError(f"{type(self).__name__} has no `draw(xs, gen, training)`. Write one: it chooses the random parameters.")
+        raise NotImplementedError(f"{type(self).__name__} has no `draw(xs, gen, training)`. "
+                                  "Write one: it chooses the random parameters.")
     def encodes(self, x, _params): return x
 
 # %% ../../nbs/data/00_transform.ipynb #f0dfd6c5
 def as_slots(
-    xs, # A sample or a batch: a tuple, or one thing alone
+    xs, # A sample or a batch: a tuple, or a single value
 ) -> tuple: # Its slots
-    "What is no tuple is a single slot"
+    "Return a tuple as it is, and wrap anything else in a one-element tuple"
     return xs if isinstance(xs, tuple) else (xs,)
 
 # %% ../../nbs/data/00_transform.ipynb #5d0ef588
 def transform_slots(
     tfm:Callable, # A `Transform`, a `RandTransform` or any function
     xs:tuple, # The slots of a sample, or of a batch
-    gen:torch.Generator|None=None, # Source of chance, for a `RandTransform`
-    training:bool=False, # From the training set?
+    gen:torch.Generator|None=None, # Source of random numbers, for a `RandTransform`
+    training:bool=False, # Is it a sample of the training set?
 ) -> tuple: # The slots after the step
-    "Send every slot through `tfm`, with one draw of its random parameters for all of them"
+    "Apply `tfm` to every slot, with one draw of its random parameters for all of them"
     if not isinstance(tfm, RandTransform): return tuple(tfm(x) for x in xs)
     params = tfm.draw(xs, gen, training)
     return tuple(tfm(x, params) for x in xs)
@@ -84,25 +85,29 @@ def transform_slots(
 # %% ../../nbs/data/00_transform.ipynb #74b03b29
 def undo(
     f:Callable, # A step
-    x, # What it made
-): # What it was given, where the step has a `decode`; otherwise `x`
-    "Undo a step, where it can be undone"
+    x, # Its result
+): # The value before the step, if the step has a `decode`, else `x`
+    "Undo a step, if it can be undone"
     return f.decode(x) if hasattr(f, 'decode') else x
 
 # %% ../../nbs/data/00_transform.ipynb #897d1643
 def step_name(
     f:Callable, # A function or a transform
 ) -> str: # For messages
-    "What to call a step"
+    "Return the name of a step"
     return getattr(f, '__name__', None) or repr(f)
 
 # %% ../../nbs/data/00_transform.ipynb #467df6f6
 class Pipeline:
-    "Steps one after the other; `decode` goes the way back"
-    def __init__(self, fs:Sequence[Callable]|Callable=()):
+    "Steps that are applied in order; `decode` undoes them in reverse order"
+    def __init__(self,
+        fs:Sequence[Callable]|Callable=(), # Functions or transforms, or a single one
+    ):
         self.fs = list(fs) if isinstance(fs, (list, tuple, Pipeline)) else [fs]
         for f in self.fs:
-            if not callable(f): raise TypeError(f"A step of a Pipeline must be callable, but {f!r} is {type(f).__name__}. Pass functions or transforms.")
+            if callable(f): continue
+            raise TypeError(f"A step of a Pipeline must be callable, but {f!r} is {type(f).__name__}. "
+                            "Pass functions or transforms.")
 
     def __call__(self, x):
         for f in self.fs: x = f(x)
@@ -116,8 +121,8 @@ class Pipeline:
     def __repr__(self): return ' -> '.join(step_name(f) for f in self.fs) or 'nothing'
 
 # %% ../../nbs/data/00_transform.ipynb #bae43702
-class _Through:
-    "The `items` after the steps `fs`, made when asked for"
+class _ItemsAfter:
+    "A view of the `items` after the steps `fs`, which run when an item is read"
     def __init__(self, items, fs): self.items,self.fs = items,Pipeline(fs)
     def __len__(self): return len(self.items)
     def __getitem__(self, i): return self.fs(self.items[i])
@@ -128,35 +133,39 @@ def setup_pipeline(
     pipe:Pipeline, # The steps; those with `setups` learn from the items
     items:Sequence, # The training items
 ):
-    "Let every step of `pipe` look at the `items` as they reach it"
+    "Let every step of `pipe` learn from the items, as they reach it"
     for i,f in enumerate(pipe):
-        if hasattr(f, 'setups'): f.setups(_Through(items, pipe[:i]))
+        if hasattr(f, 'setups'): f.setups(_ItemsAfter(items, pipe[:i]))
 
 # %% ../../nbs/data/00_transform.ipynb #3c97078d
 def is_fixed(
     f:Callable, # A step
-    training:bool=False, # On the training set?
+    training:bool=False, # Is it used on the training set?
 ) -> bool:
     "Tell whether a step returns the same for the same item every time"
     return not training if isinstance(f, RandTransform) else getattr(f, 'fixed', False) is True
 
 # %% ../../nbs/data/00_transform.ipynb #025d22c3
 class Opener(Transform):
-    "A fixed step that is worth keeping: it opens what an item names"
+    "A fixed step that opens the file of an item, and whose result is worth keeping"
     fixed = True
     def at_side(self, _side:int|None) -> 'Opener':
-        "Return a step that opens only what later steps need: a shorter side of `_side` pixels; `None`: all"
+        "Return a step that opens an image with a shorter side of about `_side` pixels; `None`: all of it"
         return self
     def key(self, _x) -> tuple|None:
-        "Return what the result for `_x` depends on, of which a change is noticed; `None`: not to be kept"
+        "Return everything that the result for `_x` depends on; `None`: do not keep the result"
         return None
-    def pack(self, y, key:tuple): "Return the result `y`, whose key is `key`, as an array"; raise NotImplementedError
-    def unpack(self, array, key:tuple): "Return the result whose key is `key` from what `pack` made of it"; raise NotImplementedError
+    def pack(self, y, key:tuple):
+        "Return the result `y`, whose key is `key`, as an array"
+        raise NotImplementedError
+    def unpack(self, array, key:tuple):
+        "Return the result whose key is `key` from what `pack` returned"
+        raise NotImplementedError
 
 class Kept(Transform):
-    "An `Opener` that opens each thing once"
+    "An `Opener` whose results are kept in a store"
     def __init__(self,
-        opener:Opener, # What opens
+        opener:Opener, # The step to apply
         store, # Has `get(key)`, which may return `None`, and `put(key, array)`
     ): self.opener,self.store = opener,store
 

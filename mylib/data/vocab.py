@@ -1,9 +1,8 @@
 """The categories of a column or a label, in order, and the position of each
 
-A model computes with numbers; a person reads names. A vocabulary is the list of names that stands between them: a
-position is what the model sees, and `o2i` finds the position of a name. Labels of images, categories of tables and
-words all use this one. It is made from training items only, and an unknown name is an error that shows the nearest
-known one.
+A model computes with numbers, and a person reads names. A *vocabulary* connects the two: it is the list of names, the
+model sees a name's position in it, and `o2i` maps each name to its position. Labels of images, categories of tables
+and words of a text all use the same class.
 
 Docs: https://mylib-team.github.io/mylib/data/vocab.html.md"""
 
@@ -20,16 +19,21 @@ from torch import Tensor
 from ..core.core import UsageError, near
 
 # %% ../../nbs/data/06_vocab.ipynb #3f089e4b
-def plain_value(o):
-    "Return `o` as a Python object where it is a NumPy or PyTorch scalar"
+def plain_value(
+    o, # A category of any type
+):
+    "Return `o` as a Python object if it is a NumPy or PyTorch scalar, else `o` itself"
     return o.item() if isinstance(o, (np.generic, Tensor)) else o
 
-def is_missing(o) -> bool:
-    "Tell whether `o` stands for nothing: `None`, pandas' NA or NaN"
+def is_missing(
+    o, # A category of any type
+) -> bool:
+    "Tell whether `o` stands for a missing value: `None`, pandas' NA or NaN"
     return o is None or o is pd.NA or (isinstance(o, float) and o!=o)
 
-def _sorted(found):
-    "Sort, by text where the values cannot be compared"
+# %% ../../nbs/data/06_vocab.ipynb #6f3bd9ac
+def _sort_values(found):
+    "Sort values, by their text if they cannot be compared"
     try: return sorted(found)
     except TypeError: return sorted(found, key=str)
 
@@ -37,24 +41,28 @@ def _sorted(found):
 class CategoryMap(list):
     "The categories in order; `o2i` maps each to its position"
     def __init__(self,
-        categories, # In any order, perhaps repeated
+        categories, # In any order, perhaps repeated; missing values are skipped
         sort:bool=True, # In alphabetical (or numerical) order? Otherwise in order of first appearance
-        add_na:bool=False, # Begin with '#na#', for what is missing
+        add_na:bool=False, # Start with '#na#', for missing values
     ):
         found = list(dict.fromkeys(plain_value(o) for o in categories if not is_missing(o)))
-        if sort: found = _sorted(found)
+        if sort: found = _sort_values(found)
         super().__init__((['#na#'] if add_na else [])+found)
         self.o2i = {o: i for i,o in enumerate(self)}
 
     def __getitem__(self, i):
-        "The category at a position, or those at several (a list, an array, a tensor)"
-        i = i.tolist() if isinstance(i, (np.ndarray, np.generic, Tensor)) else i
-        return [super(CategoryMap, self).__getitem__(o) for o in i] if isinstance(i, (list, tuple)) else super().__getitem__(i)
+        "Return the category at a position, or those at several (a list, an array, a tensor)"
+        if isinstance(i, (np.ndarray, np.generic, Tensor)): i = i.tolist()
+        if isinstance(i, (list, tuple)): return [super(CategoryMap, self).__getitem__(o) for o in i]
+        return super().__getitem__(i)
 
-    def index_of(self, o) -> int:
-        "The position of category `o`"
+    def index_of(self,
+        o, # A category
+    ) -> int: # From 0
+        "Return the position of a category, or raise a `UsageError`"
         i = self.o2i.get(plain_value(o))
         if i is not None: return i
         few = f"{list(self[:8])}{'...' if len(self)>8 else ''}"
-        raise UsageError(f"{o!r} is none of the {len(self)} categories {few}.{near(o, self)} Categories come from the training items. "
-                         "Move an item to the training set if its category is in the validation set alone, or pass vocab=[...].")
+        raise UsageError(f"{o!r} is none of the {len(self)} categories {few}.{near(o, self)} Categories come from the "
+                         "training items. Move an item to the training set if its category is in the validation set "
+                         "alone, or pass vocab=[...].")

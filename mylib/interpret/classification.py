@@ -1,7 +1,8 @@
-"""Which categories are taken for which
+"""Count which categories are mistaken for which
 
-For categories, the errors can be counted by pair: how often was this one taken for that one. The *confusion matrix*
-has a row for each actual category and a column for each predicted one; all that is right lies on its diagonal.
+For categories, errors can be counted by pair: how often was this category mistaken for that one? The *confusion
+matrix* has a row for each actual category and a column for each predicted one. Correct predictions are on its
+diagonal.
 
 Docs: https://mylib-team.github.io/mylib/interpret/classification.html.md"""
 
@@ -21,47 +22,56 @@ from .interpretation import Interpretation
 # %% ../../nbs/interpret/01_classification.ipynb #07ff58db
 class ClassificationInterpretation(Interpretation):
     "An interpretation whose targets are categories"
-    def __init__(self, dl, dls, preds, targs, decoded, losses):
+    def __init__(self,
+        dl, # The loader, not shuffled
+        dls, # `mylib.data.loaders.DataLoaders` of the learner
+        preds, # Probabilities, (n, categories)
+        targs, # Actual categories, (n,) int64
+        decoded, # Predicted categories, (n,) int64
+        losses, # (n,), the loss of each sample
+    ):
         super().__init__(dl, dls, preds, targs, decoded, losses)
         self.vocab = dls.targets.vocab
         several = isinstance(targs, tuple)
         if several or self.vocab is None or targs.ndim!=1:
             kind = 'several' if several else f'of shape {tuple(targs.shape)}'
-            raise UsageError(f"The targets, {kind}, are not single categories. Use Interpretation, without a confusion matrix.")
+            raise UsageError(f"The targets, {kind}, are not single categories. "
+                             "Use Interpretation, without a confusion matrix.")
 
     def confusion_matrix(self) -> np.ndarray: # (categories, categories): rows are actual, columns predicted
-        "How often each category was taken for each"
+        "Count how often each category was predicted for each actual one"
         n = len(self.vocab)
         return torch.bincount(self.targs*n+self.decoded, minlength=n*n).view(n, n).numpy()
 
     def most_confused(self,
-        min_val:int=1, # Leave out what happened less often
-    ) -> list[tuple]: # (actual, predicted, how often), the most frequent first
-        "The errors by pair of categories"
+        min_val:int=1, # Skip errors that are less frequent
+    ) -> list[tuple]: # (actual, predicted, count), the most frequent first
+        "Count the errors by pair of categories"
         cm = self.confusion_matrix()
         np.fill_diagonal(cm, 0)
         found = [(self.vocab[i], self.vocab[j], int(cm[i,j])) for i,j in zip(*np.where(cm>=max(1, min_val)))]
         return sorted(found, key=lambda o: -o[2])
 
     def print_classification_report(self):
-        "Precision, recall and F1 of each category"
+        "Print precision, recall and F1 score of each category"
         from sklearn.metrics import classification_report
-        print(classification_report(self.targs, self.decoded, labels=list(range(len(self.vocab))), target_names=[str(o) for o in self.vocab], zero_division=0))
+        print(classification_report(self.targs, self.decoded, labels=list(range(len(self.vocab))),
+                                    target_names=[str(o) for o in self.vocab], zero_division=0))
 
     def plot_confusion_matrix(self,
-        normalize:bool=False, # Shares of each actual category, instead of counts?
-        title:str='Confusion matrix', # Above the picture
-        cmap:str='Blues', # A colour map of matplotlib
-        norm_dec:int=2, # Decimals of the shares
+        normalize:bool=False, # Show fractions of each actual category instead of counts?
+        title:str='Confusion matrix', # Above the matrix
+        cmap:str='Blues', # A color map of matplotlib
+        norm_dec:int=2, # Number of decimals of the fractions
         plot_txt:bool=True, # Write the numbers into the cells?
-        figsize:tuple|None=None, # Width and height in inches; `None`: as the number of categories needs
-        dpi:float|None=None, # Points an inch; `None`: matplotlib's
+        figsize:tuple|None=None, # Width and height in inches; `None`: by the number of categories
+        dpi:float|None=None, # Dots per inch; `None`: matplotlib's
         ax=None, # Matplotlib axes; `None`: new ones
     ):
-        "Draw the confusion matrix; the darker a cell, the more often"
+        "Draw the confusion matrix"
         cm,n = self.confusion_matrix(),len(self.vocab)
         if normalize: cm = cm/np.maximum(cm.sum(axis=1, keepdims=True), 1)
-        names = [str(o).replace('$', r'\$') for o in self.vocab] # two dollar signs would begin a formula
+        names = [str(o).replace('$', r'\$') for o in self.vocab] # two dollar signs would start a formula
         ax = ax or plt.subplots(figsize=figsize or (max(3., 0.4*n+1.5),)*2, dpi=dpi, layout='constrained')[1]
         ax.imshow(cm, cmap=cmap)
         ax.set(title=title, xlabel='predicted', ylabel='actual', xticks=range(n), yticks=range(n), yticklabels=names)
@@ -70,6 +80,7 @@ class ClassificationInterpretation(Interpretation):
 
 # %% ../../nbs/interpret/01_classification.ipynb #c3f433dd
 def _write_cells(ax, cm, decimals):
-    "The numbers, light on dark"
+    "Write the numbers into the cells, light on dark"
     for (i,j),v in np.ndenumerate(cm):
-        ax.text(j, i, f'{v:.{decimals}f}', ha='center', va='center', fontsize=9, color='white' if v>cm.max()/2 else 'black')
+        color = 'white' if v>cm.max()/2 else 'black'
+        ax.text(j, i, f'{v:.{decimals}f}', ha='center', va='center', fontsize=9, color=color)

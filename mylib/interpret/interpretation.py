@@ -1,7 +1,8 @@
-"""What a model got most wrong
+"""Find the samples that a model got most wrong
 
-A number says how often a model is wrong; looking at what it got wrong says why. The samples with the highest loss are
-where it was surest of the wrong answer: a wrong label, a picture of something else, a class that looks like another.
+An error rate says how often a model is wrong; the samples that it got wrong say why. Those with the highest losses
+are the ones where it was most certain of a wrong answer. Typical reasons are a wrong label, an image of something
+else, or a class that looks like another.
 
 Docs: https://mylib-team.github.io/mylib/interpret/interpretation.html.md"""
 
@@ -22,14 +23,14 @@ from ..learner.predict import Answer
 
 # %% ../../nbs/interpret/00_interpretation.ipynb #ab4684f5
 class Interpretation:
-    "Losses, predictions and targets of a set, to look at what went wrong"
+    "Losses, predictions and targets of a set of samples, to find out what went wrong"
     def __init__(self,
-        dl, # The loader, in its order
-        dls:DataLoaders, # Of the learner: what the slots are for
-        preds, # Predictions, (n, ...); of several targets a tuple
-        targs, # Targets, (n, ...); of several targets a tuple
-        decoded, # What the predictions mean, (n, ...); of several targets a tuple
-        losses:torch.Tensor, # (n,)
+        dl, # The loader, not shuffled
+        dls:DataLoaders, # Of the learner; its Blocks decode and show
+        preds, # Predictions, (n, ...); a tuple if there are several targets
+        targs, # Targets, (n, ...); a tuple if there are several targets
+        decoded, # Decoded predictions, (n, ...); a tuple if there are several targets
+        losses:torch.Tensor, # (n,), the loss of each sample
     ):
         self.dl,self.dls = dl,dls
         self.preds,self.targs,self.decoded,self.losses = preds,targs,decoded,losses
@@ -37,32 +38,34 @@ class Interpretation:
     @classmethod
     @concise
     def from_learner(cls,
-        learn:Learner, # Trained
+        learn:Learner, # A trained learner
         ds_idx:int=1, # 0 for the training set, 1 for validation
         dl=None, # Another loader, of items with labels
-        act:Callable|None=None, # From output to prediction; `None`: what the loss or the Block says
+        act:Callable|None=None, # From output to prediction; `None`: as the loss or the Block says
     ):
-        "Predict a set, and keep what is needed"
+        "Predict all samples of a set, and keep the results"
         dl = our_loader(learn.in_order(ds_idx) if dl is None else dl, 'Interpretation')
         preds,targs,decoded,losses = learn.get_preds(dl=dl, with_decoded=True, with_loss=True, act=act)
-        if targs is None: raise UsageError("These items have no targets, so nothing is right or wrong. Make the loader with test_dl(items, with_labels=True).")
+        if targs is None:
+            raise UsageError("These items have no targets, so nothing is right or wrong. "
+                             "Make the loader with test_dl(items, with_labels=True).")
         return cls(dl, learn.dls, preds, targs, decoded, losses)
 
     def __len__(self): return len(self.losses)
     def __repr__(self): return f"{type(self).__name__} of {len(self)} samples, mean loss {self.losses.mean():.4f}"
 
     def top_losses(self,
-        k:int|None=None, # How many; `None`: all
-        largest:bool=True, # The highest first? Otherwise the lowest
-        items:bool=False, # The items too?
-    ) -> tuple: # Losses and positions in the set [, items], in that order
-        "Losses in order, and which samples they belong to"
+        k:int|None=None, # Number of samples; `None`: all
+        largest:bool=True, # Start with the highest loss? Otherwise with the lowest
+        items:bool=False, # Return the items too?
+    ) -> tuple: # Losses (k,) and positions in the set (k,); with `items`, also a list of the items
+        "Return the highest or lowest losses, and which samples they belong to"
         losses,idxs = self.losses.topk(len(self) if k is None else min(k, len(self)), largest=largest)
         return (losses, idxs, [self.dl.samples.item(int(i)) for i in idxs]) if items else (losses, idxs)
 
     def samples(self,
         idxs:Sequence[int], # Positions in the set
-    ) -> list[tuple]: # As they were before the batch transforms
+    ) -> list[tuple]: # As before the batch transforms
         "Load some samples again"
         with isolated_rng():
             few = self.dl.pick(idxs)
@@ -70,28 +73,28 @@ class Interpretation:
 
     def answers(self,
         idxs:Sequence[int], # Positions in the set
-        samples:Sequence[tuple]|None=None, # As of `samples`; `None`: they are loaded
-    ) -> list[tuple]: # For each sample what was predicted, and its decoded targets
-        "Say what was predicted of some samples, and what they are"
+        samples:Sequence[tuple]|None=None, # As from `samples`; `None`: load them
+    ) -> list[tuple]: # An `Answer` and the decoded targets for each sample
+        "Return the predictions and the targets of some samples"
         samples = self.samples(idxs) if samples is None else samples
-        def rows(x): return [self.dls.rows_of(_at(x, [i]))[0] for i in idxs]
+        def rows(x): return [self.dls.rows_of(_take(x, [i]))[0] for i in idxs]
         found = zip(rows(self.preds), rows(self.decoded), rows(self.targs), samples)
         return [(Answer(self.dls.targets, p, v, s), self.dls.decode_targets(t, s)) for p,v,t,s in found]
 
     def verdicts(self,
         idxs:Sequence[int], # Positions in the set
-        samples:Sequence[tuple]|None=None, # As of `samples`; `None`: they are loaded
-    ) -> list[tuple]:
-        "For each sample, as text: prediction, target, loss and, for categories, the probability of the prediction"
-        def said(i, answer, targ):
+        samples:Sequence[tuple]|None=None, # As from `samples`; `None`: load them
+    ) -> list[tuple]: # One tuple of texts a sample
+        "Return prediction, target, loss and, for categories, the probability of the prediction, as text"
+        def describe(i, answer, targ):
             sure = [] if answer.sure is None else [f'{answer.sure:.2f}']
             return answer.text, self.dls.targets.text(targ), f'{self.losses[i]:.2f}', *sure
-        return [said(i, *o) for i,o in zip(idxs, self.answers(idxs, samples))]
+        return [describe(i, *o) for i,o in zip(idxs, self.answers(idxs, samples))]
 
     @concise
     def plot_top_losses(self,
-        k:int=9, # How many
-        largest:bool=True, # The highest first? Otherwise the lowest
+        k:int=9, # Number of samples
+        largest:bool=True, # Start with the highest loss? Otherwise with the lowest
         nrows:int|None=None, # Rows of the grid; `None`: as fits
         ncols:int|None=None, # Columns of the grid; `None`: as fits
         figsize:tuple|None=None, # Width and height in inches; `None`: as fits
@@ -102,7 +105,8 @@ class Interpretation:
         rows = self.verdicts(idxs, samples)
         names = ['prediction', 'target', 'loss', 'probability'][:len(rows[0])]
         decoded = [self.dl.samples.decode(s) for s in samples]
-        self.dls.layout.remarks(decoded, rows, names, self.dls.blocks, self.dls.n_inp, nrows=nrows, ncols=ncols, figsize=figsize)
+        self.dls.layout.remarks(decoded, rows, names, self.dls.blocks, self.dls.n_inp,
+                                nrows=nrows, ncols=ncols, figsize=figsize)
 
 # %% ../../nbs/interpret/00_interpretation.ipynb #7213a0c9
-def _at(x, idxs): return tuple(o[idxs] for o in x) if isinstance(x, tuple) else x[idxs]
+def _take(x, idxs): return tuple(o[idxs] for o in x) if isinstance(x, tuple) else x[idxs]
