@@ -23,7 +23,7 @@ def trained(tmp_path_factory):
 
 def test_digits_reach_99_percent(trained):
     cwd,said = trained
-    accuracy,n = re.search(r'accuracy (\d\.\d+) on (\d+) validation pictures', said).groups()
+    accuracy,n = re.search(r'accuracy (\d\.\d+) on (\d+) validation images', said).groups()
     assert int(n)==359 and float(accuracy)>=0.99
     with open(cwd/'runs/digits/metrics.csv', newline='') as f: rows = list(csv.DictReader(f))
     assert list(rows[0])==['epoch', 'train_loss', 'valid_loss', 'accuracy', 'seconds']

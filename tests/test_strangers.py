@@ -171,7 +171,7 @@ def json_cases(f):
     yield 'a name of a megabyte', f(**{'a'*10**6: 1}), '1,000 are the most'
     yield 'five megabytes', f(left_out=['a'*900]*6000), '4,194,304 are the most'
     yield 'another format', f(format='torch'), 'does not say that it is'
-    yield 'a newer format', f(version=2), 'Update the library'
+    yield 'a newer format', f(version=3), 'Update the library'
     yield 'a format of the future', f(version=10**9), 'Update the library'
     yield 'an older format', f(version=0), 'Export the model again with this version'
     yield 'a format that is text', f(version='1'), 'Export the model again with this version'

@@ -238,7 +238,7 @@ def box(tmp_path_factory, raws):
     box = Watched(home)
     for k,raw in raws.items():
         f = Table(raw)
-        for o in [raw]+([f.block(procs=[]), f.proc('Normalize', means={'age': 1e300, 'hours': 1.}, stds={'age': 1e-300, 'hours': 1.}), f(**model_of(f, arch='piecewise')), f(blocks=[*f.d['blocks'][:-1], {'part': 'vision.ImageBlock', 'args': {}}]), f(model={'part': 'nn.simple_cnn', 'args': {}}), f(model={'part': 'vision.model', 'args': f.d['model']['args']})] if k=='ensemble' else []):
+        for o in [raw]+([f.block(procs=[]), f.proc('Normalize', means={'age': 1e300, 'hours': 1.}, stds={'age': 1e-300, 'hours': 1.}), f(**model_of(f, arch='piecewise')), f(blocks=[*f.d['blocks'][:-1], {'part': 'vision.ImageBlock', 'args': {}}]), f(item_tfms=[{'part': 'vision.Resize', 'args': {'size': 8}}]), f(model={'part': 'nn.simple_cnn', 'args': {}}), f(model={'part': 'vision.model', 'args': f.d['model']['args']})] if k=='ensemble' else []):
             (home/'warm.mylib').write_bytes(o)
             box('warm', 'load', str(home/'warm.mylib'))
     before = sorted(home.rglob('*'))

@@ -230,3 +230,15 @@ def test_a_kept_table_of_epochs_has_no_times(monkeypatch):
     output = dict(output_type='display_data', data={'text/plain': table.splitlines(keepends=True)})
     assert export.clean_output(output) and not export.clean_output(output)
     assert export.without_times('it was 00:01\n')=='it was 00:01\n'
+
+
+check_types = tool('check_types')
+
+
+def test_findings_of_a_type_checker_only_shrink():
+    said = 'mylib/a.py:3: error: bad [x]\nmylib/a.py:9: error: bad [x]\nmylib/b.py:1: note: see\nFound 2 errors'
+    now = check_types.found(said)
+    assert now=={'mylib/a.py: bad [x]': 2}
+    assert check_types.read(check_types.listed(now))==now
+    assert list(check_types.compare(now, now))==[]
+    assert list(check_types.compare(now, check_types.read('1 mylib/a.py: bad [x]\n1 mylib/c.py: old\n')))==['new: mylib/a.py: bad [x]', 'gone: mylib/c.py: old']

@@ -106,6 +106,12 @@ def tidy(text):
     return re.sub(r'\n{3,}', '\n\n', text).rstrip('\n')+'\n'
 
 
+def wrapped_names(text):
+    "With the list of public names, which is exported in lines of any length, in lines that fit"
+    def fill(m): return textwrap.fill(' '.join(m[0].split()), width, subsequent_indent=' '*11, break_on_hyphens=False)
+    return re.sub(r"^__all__ = \[[^\]]*\]", fill, text, flags=re.M)
+
+
 def opening(notebook):
     "The opening paragraph of a notebook: the first prose after its title and imports"
     for cell in json.loads(notebook.read_text(encoding='utf-8'))['cells'][1:]:
@@ -132,7 +138,7 @@ def main(argv=None):
     files = [o for o in sorted(root.rglob('*.py')) if o.name not in ('__init__.py', '_modidx.py')]
     for file in files:
         old = file.read_text(encoding='utf-8')
-        try: new = with_opening(fold(old), file)
+        try: new = wrapped_names(with_opening(fold(old), file))
         except SystemExit as e: raise SystemExit(f'{file}: {e}.') from None
         ast.parse(new)
         if new!=old: file.write_text(new, encoding='utf-8')

@@ -78,7 +78,7 @@ class TableLayout(Layout):
 # %% ../../nbs/data/04_layout.ipynb #e4e25e97
 def _fit_title(ax, title, size=9):
     "Set `title` on lines, broken at ' / ', and in letters small enough for the width of `ax`"
-    def width(text): return max(TextPath((0, 0), o or ' ', size=size).get_extents().width for o in text.split('\n'))
+    def width(text): return max(TextPath((0, 0), o, size=size).get_extents().width if o.strip() else 0. for o in text.split('\n'))
     fits = 0.93*72*ax.figure.get_figwidth()/ax.get_subplotspec().get_gridspec().ncols # points
     lines = []
     for piece in title.split(' / '):

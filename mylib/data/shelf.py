@@ -97,7 +97,7 @@ class Shelf:
         if len(xs)!=len(columns) or not all(c.fits(x) for c,x in zip(columns, xs)): return self.close()
         if not self._room(columns): return
         for c,x in zip(columns, xs): c.write(i, x)
-        self._marks[i] = marks
+        if marks: self._marks[i] = marks
         self.there[i] = True
 
     def _begin(self, columns):
@@ -129,9 +129,14 @@ class Shelf:
         for c in self.columns: c.on_device = torch.from_numpy(c.rows).to(device)
     def refresh(self):
         "Forget the rows whose files have changed"
-        for i in np.flatnonzero(self.there).tolist():
-            marks = self._marks[i]
-            if marks and file_marks(o[0] for o in marks)!=marks: self.there[i] = False
+        for i,marks in list(self._marks.items()):
+            for path,size,time in marks:
+                try: stat = os.stat(path)
+                except OSError: break
+                if stat.st_size!=size or stat.st_mtime_ns!=time: break
+            else: continue
+            self.there[i] = False
+            del self._marks[i]
     def __repr__(self): return f"{type(self).__name__} with {int(self.there.sum())} of {self.n} samples"
 
 # %% ../../nbs/data/11_shelf.ipynb #aa661fad

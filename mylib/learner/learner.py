@@ -20,17 +20,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fastcore.meta import delegates
-
-from ..core.core import UsageError, check_option, concise, generator, isolated_rng, isolated_torch_rng, listed
-from ..core.order import ordered
-from ..train.optimizer import freeze_to_, has_hyper, make_groups, norm_params, param_groups, params, set_hyper, spread
+from mylib.core.core import (UsageError, check_option, concise, generator, isolated_rng, isolated_torch_rng,
+    listed)
+from ..core.delegates import delegates
+from mylib.train.optimizer import (freeze_to_, has_hyper, make_groups, norm_params, param_groups, params, set_hyper,
+    spread)
 from ..train.optimizers import Adam
 from ..train.schedule import SchedCos, combine_scheds, combined_cos
 from ..data.loader import DataLoader, Loader
 from ..data.block import InputBlock
 from ..data.loaders import DataLoaders, our_loader
-from ..callback.run import Callback, Changer, Run, listeners
+from ..callback.run import Callback, Changer, Run
 from ..callback.record import Recorder
 from ..callback.schedule import ParamScheduler
 from ..callback.progress import ProgressTable
@@ -42,6 +42,8 @@ from .predict import Predictor, together, unchanged
 from .lr_find import LRFinder, SuggestedLRs, find_lr, minimum, plot_lr_find, steep
 from .bundle import describe_learner, write_bundle
 from .summary import layer_table
+from .fitting import as_checkpoint, fitting_batches
+from .loop import loop_lines
 
 # %% ../../nbs/learner/09_learner.ipynb #d5e6611c
 class Learner:
@@ -77,7 +79,9 @@ class Learner:
         self.loss_func = dls.targets.make_loss() if loss_func is None else loss_func
         self.metrics = dls.targets.metrics if metrics is None else metrics
         self.recorder = Recorder(self.metrics)
-        if self.loss_func is None: raise UsageError(f"The target's block, {dls.targets!r}, has no loss of its own. Pass loss_func=, such as MSELossFlat().")
+        if self.loss_func is None:
+            raise UsageError(f"The target's block, {dls.targets!r}, has no loss of its own. Pass loss_func=, "
+                             "such as MSELossFlat().")
 
     @property
     def device(self) -> torch.device:
@@ -85,7 +89,7 @@ class Learner:
         return torch.device(getattr(self.dls.train, 'device', None) or 'cpu')
 
     def activation_and_decoder(self) -> tuple:
-        "Return the ways from output to prediction and from prediction to what is decoded: the learner's, else the loss's own, else those of the target's Block"
+        "What makes a prediction of an output, and what decodes it: the learner's, else the loss's or the Block's"
         targets,loss = self.dls.targets,self.loss_func
         return (self.activation or getattr(loss, 'activation', None) or targets.activation,
                 self.decoder or getattr(loss, 'decodes', None) or targets.decoder)
@@ -98,7 +102,7 @@ class Learner:
         return dict(fp32=None, fp16=torch.float16, bf16=torch.bfloat16)[kind]
 
     def _place_model(self):
-        "Move the model to where the batches will be, unless it is there; asking takes a microsecond, moving nothing a millisecond"
+        "Move the model to where the batches will be; asking takes a microsecond, moving nothing a millisecond"
         device = self.device
         first = next((p.device for p in self.model.parameters()), device)
         if first==device and device.type=='cpu': return
@@ -134,8 +138,10 @@ class Learner:
         run = Run(self.model, self.dls, self.loss_func, self.opt, callbacks=callbacks, n_epoch=n_epoch, path=self.path)
         stopped = None
         try:
-            with _fitting_batches(self.dls.train): run.fit()
-        except KeyboardInterrupt: stopped = f"Stopped in epoch {run.epoch} at batch {run.batch} of {run.n_batches}. The model is as the last step left it; go on with any method."
+            with fitting_batches(self.dls.train): run.fit()
+        except KeyboardInterrupt:
+            stopped = (f"Stopped in epoch {run.epoch} at batch {run.batch} of {run.n_batches}. "
+                       "The model is as the last step left it; go on with any method.")
         except BaseException: self.opt.zero_grad(); raise
         if stopped: self.opt.zero_grad(); raise KeyboardInterrupt(stopped)
 
@@ -146,34 +152,34 @@ class Learner:
 
     @concise
     def fit(self,
-        n_epoch:int, # How often to go over the training set
+        n_epoch:int, # How often to iterate over the training set
         lr:float|slice|None=None, # Learning rate; `None`: the learner's
         wd:float|None=None, # Weight decay; `None`: the learner's
         cbs:Sequence[Callback]|Callback|None=None, # Callbacks of this fit
-        checkpoint:str|Path|Checkpoint|None=None, # Folder for a checkpoint, below the learner's path, or a `Checkpoint`; `None`: none is written
+        checkpoint:str|Path|Checkpoint|None=None, # As of `mylib.learner.fitting.as_checkpoint`: a folder; `None`: none
         resume:bool=False, # Go on from the checkpoint, if there is one?
     ):
         "Train at a constant learning rate"
-        self._fit(n_epoch, self.lr if lr is None else lr, wd, cbs, checkpoint=_checkpoint(checkpoint, resume))
+        self._fit(n_epoch, self.lr if lr is None else lr, wd, cbs, checkpoint=as_checkpoint(checkpoint, resume))
 
     @concise
     def fit_one_cycle(self,
-        n_epoch:int, # How often to go over the training set
-        lr_max:float|slice|None=None, # Highest learning rate; a slice is spread over the layer groups; `None`: the learner's
+        n_epoch:int, # How often to iterate over the training set
+        lr_max:float|slice|None=None, # Highest rate; a slice is spread over layer groups; `None`: the learner's
         div:float=25., # The first rate is the highest divided by this
         div_final:float=1e5, # So is the last, by this
         pct_start:float=0.25, # Share of the fit in which the rate rises, 0 to 1
         wd:float|None=None, # Weight decay; `None`: the learner's
         moms:tuple|None=None, # Momentum at the start, the peak and the end; `None`: the learner's
         cbs:Sequence[Callback]|Callback|None=None, # Callbacks of this fit
-        checkpoint:str|Path|Checkpoint|None=None, # Folder for a checkpoint, below the learner's path, or a `Checkpoint`; `None`: none is written
+        checkpoint:str|Path|Checkpoint|None=None, # As of `mylib.learner.fitting.as_checkpoint`: a folder; `None`: none
         resume:bool=False, # Go on from the checkpoint, if there is one?
     ):
         "Train with a learning rate that rises, then falls"
         peak = self._rates(lr_max)
         scheds = dict(lr=combined_cos(pct_start, [o/div for o in peak], peak, [o/div_final for o in peak]),
                       mom=combined_cos(pct_start, *(self.moms if moms is None else moms)))
-        self._fit(n_epoch, peak, wd, cbs, scheds, _checkpoint(checkpoint, resume))
+        self._fit(n_epoch, peak, wd, cbs, scheds, as_checkpoint(checkpoint, resume))
 
     def _rates(self, lr):
         "A learning rate for each layer group"
@@ -181,19 +187,19 @@ class Learner:
 
     @concise
     def fit_flat_cos(self,
-        n_epoch:int, # How often to go over the training set
+        n_epoch:int, # How often to iterate over the training set
         lr:float|slice|None=None, # Learning rate of the flat part; `None`: the learner's
         div_final:float=1e5, # The last rate is that one divided by this
         pct_start:float=0.75, # Share of the fit that is flat, 0 to 1
         wd:float|None=None, # Weight decay; `None`: the learner's
         cbs:Sequence[Callback]|Callback|None=None, # Callbacks of this fit
-        checkpoint:str|Path|Checkpoint|None=None, # Folder for a checkpoint, below the learner's path, or a `Checkpoint`; `None`: none is written
+        checkpoint:str|Path|Checkpoint|None=None, # As of `mylib.learner.fitting.as_checkpoint`: a folder; `None`: none
         resume:bool=False, # Go on from the checkpoint, if there is one?
     ):
         "Train at a constant rate, then let it fall along a cosine"
         lrs = self._rates(lr)
         scheds = dict(lr=combined_cos(pct_start, lrs, lrs, [o/div_final for o in lrs]))
-        self._fit(n_epoch, lrs, wd, cbs, scheds, _checkpoint(checkpoint, resume))
+        self._fit(n_epoch, lrs, wd, cbs, scheds, as_checkpoint(checkpoint, resume))
 
     @concise
     def fit_sgdr(self,
@@ -203,14 +209,14 @@ class Learner:
         cycle_mult:int=2, # Each cycle is so many times as long as the one before
         cbs:Sequence[Callback]|Callback|None=None, # Callbacks of this fit
         wd:float|None=None, # Weight decay; `None`: the learner's
-        checkpoint:str|Path|Checkpoint|None=None, # Folder for a checkpoint, below the learner's path, or a `Checkpoint`; `None`: none is written
+        checkpoint:str|Path|Checkpoint|None=None, # As of `mylib.learner.fitting.as_checkpoint`: a folder; `None`: none
         resume:bool=False, # Go on from the checkpoint, if there is one?
     ):
         "Train in cycles, each a cosine from the highest rate to nothing"
         lengths,lrs = [cycle_len*cycle_mult**i for i in range(n_cycles)],self._rates(lr_max)
         cycle = SchedCos(lrs, [0.]*len(lrs))
         scheds = dict(lr=combine_scheds([o/sum(lengths) for o in lengths], [cycle]*n_cycles))
-        self._fit(sum(lengths), lrs, wd, cbs, scheds, _checkpoint(checkpoint, resume))
+        self._fit(sum(lengths), lrs, wd, cbs, scheds, as_checkpoint(checkpoint, resume))
 
     @concise
     def freeze_to(self,
@@ -232,12 +238,12 @@ class Learner:
         lr_mult:float=100, # The first layers learn so many times slower than the last
         pct_start:float=0.3, # Share of the fit in which the rate rises
         div:float=5.0, # The first rate is the highest divided by this
-        checkpoint:str|Path|Checkpoint|None=None, # Folder for a checkpoint of both parts, or a `Checkpoint`; `None`: none is written
+        checkpoint:str|Path|Checkpoint|None=None, # Folder for a checkpoint of both parts, or a `Checkpoint`
         resume:bool=False, # Go on from the checkpoint, if there is one?
         **kwargs, # Further arguments of `fit_one_cycle`
     ):
         "Train the head alone, then all layers, the first ones slowest"
-        kwargs['checkpoint'] = _checkpoint(checkpoint, resume)
+        kwargs['checkpoint'] = as_checkpoint(checkpoint, resume)
         if freeze_epochs:
             self.freeze()
             self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, **kwargs)
@@ -255,7 +261,8 @@ class Learner:
         "The loss at ever higher rates; afterwards everything is as it was"
         self._place_model()
         cbs = [o for o in self._callbacks() if isinstance(o, Changer)]
-        return find_lr(self.model, self.dls, self.loss_func, self.make_opt(self.lr), LRFinder(start_lr, end_lr, num_it, stop_div), cbs)
+        finder = LRFinder(start_lr, end_lr, num_it, stop_div)
+        return find_lr(self.model, self.dls, self.loss_func, self.make_opt(self.lr), finder, cbs)
 
     @concise
     def lr_find(self,
@@ -282,7 +289,7 @@ class Learner:
         recorder = Recorder(self.metrics)
         dl = self.in_order(ds_idx) if dl is None else dl
         self._place_model()
-        with unchanged(self.model), _fitting_batches(dl):
+        with unchanged(self.model), fitting_batches(dl):
             Run(self.model, self.dls, self.loss_func, callbacks=[recorder, *self._callbacks(cbs)]).validate(dl)
         return list(recorder.last.values())
 
@@ -291,7 +298,8 @@ class Learner:
     ) -> Loader:
         "Return the loader of a set, each sample once and in its order"
         dl = self.dls[ds_idx]
-        return dl.new(shuffle=False, training=False, drop_last=False) if isinstance(dl, DataLoader) and dl.shuffle else dl
+        if isinstance(dl, DataLoader) and dl.shuffle: return dl.new(shuffle=False, training=False, drop_last=False)
+        return dl
 
     def predictor(self,
         act:Callable|None=None, # From output to prediction; `None`: what the loss or the Block says
@@ -299,7 +307,8 @@ class Learner:
         "Return what predicts as this learner does now"
         self._place_model()
         activation,decoder = self.activation_and_decoder()
-        return Predictor(self.model, self.dls.loaders[-1], self.dls.n_inp, self.dls.targets, act or activation, decoder, self.mixed_dtype)
+        dls = self.dls
+        return Predictor(self.model, dls.loaders[-1], dls.n_inp, dls.targets, act or activation, decoder, self.mixed_dtype)
 
     @concise
     def get_preds(self,
@@ -311,7 +320,7 @@ class Learner:
         act:Callable|None=None, # From output to prediction; `None`: what the loss or the Block says
         *,
         stream:bool=False, # Iterate over batches of this, rather than keep all?
-    ) -> tuple|Iterator: # ([inputs,] predictions, targets [, decoded] [, losses]), on the CPU; targets are `None` where there are none
+    ) -> tuple|Iterator: # ([inputs,] predictions, targets [, decoded] [, losses]), on the CPU; no targets are `None`
         "Predict a whole set, in its order"
         dl = self.in_order(ds_idx) if dl is None else dl
         parts = self._preds(dl, act, with_input, with_decoded, with_loss)
@@ -322,19 +331,20 @@ class Learner:
         "The parts of `get_preds`, batch by batch"
         p = self.predictor(act)
         found = p.answers(dl, with_input=with_input, loss_func=self.loss_func if with_loss else None)
-        with _fitting_batches(dl):
+        with fitting_batches(dl):
             for o in ProgressTable(self.bar).over(found, len(dl)):
                 decoded = [p.decoder(o.preds)] if with_decoded else []
-                yield (*([o.inputs] if with_input else []), o.preds, o.targs, *decoded, *([o.losses] if with_loss else []))
+                inputs,losses = [o.inputs] if with_input else [],[o.losses] if with_loss else []
+                yield *inputs,o.preds,o.targs,*decoded,*losses
 
     @concise
     def predict(self,
         item, # What the Block of the input opens: a path, an image, a row
         with_input:bool=False, # The decoded input too, first?
-    ) -> tuple: # ([input,] what it is called, the decoded prediction, the prediction); of several targets the last two are tuples
+    ) -> tuple: # ([input,] what it is called, the decoded prediction, the prediction); several targets are tuples
         "Predict one item"
         p = self.predictor()
-        with _fitting_batches(p.dl), isolated_torch_rng(): inputs,answer = p.predict(item)
+        with fitting_batches(p.dl), isolated_torch_rng(): inputs,answer = p.predict(item)
         first = self.dls.blocks[0]
         called = first.answer(inputs, answer.label) if isinstance(first, InputBlock) else answer.label
         several = len(answer.values)>1
@@ -352,7 +362,8 @@ class Learner:
         "Show samples with their targets and predictions"
         dl = our_loader(self.dls[ds_idx] if dl is None else dl, 'show_results')
         if kwargs.get('nrows') and kwargs.get('ncols'): max_n = min(max_n, kwargs['nrows']*kwargs['ncols'])
-        order = torch.randperm(dl.n, generator=generator(0)).tolist()[:max_n] if shuffle else list(range(min(max_n, dl.n)))
+        order = torch.randperm(dl.n, generator=generator(0)) if shuffle else torch.arange(dl.n)
+        order = order[:max_n].tolist()
         few = dl.pick(order)
         batch,(_,_,decoded) = few.one_batch(),self.get_preds(dl=few, with_decoded=True)
         return self.dls.show_results(batch, decoded, max_n=len(order), **kwargs)
@@ -363,7 +374,8 @@ class Learner:
         batch = self.dls.one_batch()
         self._place_model()
         print(layer_table(self.model, *batch[:self.dls.n_inp]))
-        print(f"\nLoss: {self.loss_func}\nOptimizer: {getattr(self.opt_func, '__name__', self.opt_func)}\nCallbacks: {', '.join(map(repr, self._callbacks()))}")
+        print(f"\nLoss: {self.loss_func}\nOptimizer: {getattr(self.opt_func, '__name__', self.opt_func)}\nCallbacks: "
+              f"{', '.join(map(repr, self._callbacks()))}")
 
     def _model_file(self, file):
         "`file` in the folder for models"
@@ -393,25 +405,30 @@ class Learner:
     @concise
     def export(self,
         fname:str|Path='model.mylib', # File name below the learner's path
-        parts:dict|None=None, # Name to object: what is not the library's own, and will be handed to `load_learner(..., parts=)` again
+        parts:dict|None=None, # Name to object: what is not the library's; `load_learner(..., parts=)` needs it again
     ) -> Path: # The file
         "Write all that predicting needs to one file without code; `mylib.deploy.load.load_learner` reads it"
         activation,decoder = self.activation_and_decoder()
         d = describe_learner(self.model, self.dls, activation=activation, decoder=decoder, parts=parts,
                              training=dict(loss_func=self.loss_func, metrics=self.metrics, opt_func=self.opt_func))
-        if d['left_out']: print(f"Not in the file, since they are not the library's own and predicting does without them: {', '.join(d['left_out'])}.")
+        if d['left_out']:
+            print("Not in the file, since they are not the library's own and predicting does without them: "
+                  f"{', '.join(d['left_out'])}.")
         return write_bundle(self.path/fname, d, self.model)
 
     def to_precision(self, precision:str|None):
         "Use 'fp16', 'bf16' or 'fp32' from now on; `None`: bf16 on a GPU that has it; returns self"
         check_option('precision', precision, [None, 'fp16', 'bf16', 'fp32'])
         if precision=='fp16' and self.device.type=='cpu':
-            print("A CPU trains in bfloat16 rather than float16: it has the same size and needs no scaling of the loss.")
+            print("A CPU trains in bfloat16 rather than float16: it has the same size, and the loss needs no scaling.")
             precision = 'bf16'
         self.precision = precision
         return self
 
-    def to_fp16(self): "Mixed precision with float16 from now on (bfloat16 on a CPU)"; return self.to_precision('fp16')
+    def to_fp16(self):
+        "Use mixed precision with float16 from now on (bfloat16 on a CPU)"
+        return self.to_precision('fp16')
+
     def to_bf16(self): "Mixed precision with bfloat16 from now on"; return self.to_precision('bf16')
     def to_fp32(self): "Full precision from now on"; return self.to_precision('fp32')
 
@@ -429,41 +446,4 @@ class Learner:
 
     def show_training_loop(self):
         "Print the training loop with the callbacks at each event"
-        listening = listeners(ordered([self.recorder, *self._callbacks()]))
-        def at(event, indent):
-            names = [type(f.__self__).__name__ for f in listening[event]]
-            if names: print(f"{'  '*indent}{event}: {', '.join(names)}")
-        def phase(name, indent, body):
-            print(f"{'  '*indent}{name}"); at(f'before_{name}', indent+1); body(indent+1); at(f'after_{name}', indent+1)
-        def step(n): print('  '*n+'opt.step(), opt.zero_grad()')
-        def forward(n): print('  '*n+'pred = model(*xb)'); at('after_pred', n); print('  '*n+'loss = loss_func(pred, *yb)'); at('after_loss', n)
-        def batch(n): forward(n); print('  '*n+'loss.backward()'); at('after_backward', n); phase('step', n, step)
-        def epoch(n): phase('train', n, lambda n: phase('batch', n, batch)); phase('valid', n, lambda n: phase('batch', n, forward))
-        phase('fit', 0, lambda n: phase('epoch', n, epoch)); at('cleanup', 0)
-
-# %% ../../nbs/learner/09_learner.ipynb #843c017f
-def _checkpoint(checkpoint, resume):
-    "The `Checkpoint` for a folder; `None` for `None`"
-    if checkpoint is None and resume: raise UsageError("`resume=True` needs to know from where. Pass the folder of the checkpoint, such as checkpoint='ckpt'.")
-    if isinstance(checkpoint, Checkpoint) and resume: raise UsageError("A `Checkpoint` knows itself whether to go on. Pass Checkpoint(folder, resume=True).")
-    return checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint, resume)
-
-def _about_batch_size(e, bs):
-    "What to do about an error of PyTorch that another batch size mends; `None` for other errors"
-    told = str(e).split('\n')[0]
-    if isinstance(e, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in told:
-        return (f"The memory is not enough for a batch of {bs}: {told} Make the loaders with bs={max(1, (bs or 2)//2)}, or take smaller pictures or a smaller model; "
-                "`GradientAccumulation(2)` makes two batches one step.")
-    if 'Expected more than 1 value per channel' in told: return f"Batch normalization cannot learn from a batch of one sample: {told}. Make the loaders with bs=2 or more, and drop_last=True."
-
-@contextmanager
-def _fitting_batches(dl):
-    "Advise on the batch size where a batch is too large for the memory, or too small to learn from"
-    advice = None
-    try: yield
-    except (RuntimeError, MemoryError, ValueError) as e:
-        advice = _about_batch_size(e, getattr(dl, 'batch_size', None))
-        if advice is None: raise
-    if advice is None: return
-    if torch.cuda.is_initialized(): torch.cuda.empty_cache()
-    raise UsageError(advice)
+        print('\n'.join(loop_lines([self.recorder, *self._callbacks()])))

@@ -73,7 +73,7 @@ def slide(
     width:int=15, # Points of the window
     thresh:float=0.005, # Change of slope in the window that still counts as even; loss per factor of ten
 ) -> float: # A rate
-    "The highest rate below which the curve still falls evenly: a window slides down from the right until its ends slope alike"
+    "Return the highest rate below which the curve falls evenly: a window slides left until its ends slope alike"
     slopes,right = _slopes(lrs, losses),len(lrs)-1
     while right-width>0 and abs(slopes[right]-slopes[right-width])>thresh: right -= 1
     return float(lrs[max(right-width, 0)])
@@ -122,22 +122,27 @@ def find_lr(
     finder:LRFinder, # What to try
     callbacks:Sequence[Callback]=(), # Such as mixed precision
 ) -> LRFinder: # With `lrs` and `losses`
-    "Train with ever higher rates; weights, gradients, modes, random streams and the loader's epoch are put back, to the bit"
-    if finder.num_it<11: raise UsageError(f"`num_it` is {finder.num_it}, but a curve needs at least 11 batches. 100 is usual.")
+    "Train with ever higher rates; weights, gradients, modes, random streams and the loader's epoch are put back"
+    if finder.num_it<11:
+        raise UsageError(f"`num_it` is {finder.num_it}, but a curve needs at least 11 batches. 100 is usual.")
     state,grads = copy.deepcopy(model.state_dict()),_gradients(model)
     epoch = getattr(dls.train, 'epoch', None)
     for p,_ in grads: p.grad = None
     try:
-        with unchanged(model): Run(model, dls, loss_func, opt, callbacks=[finder, *callbacks], n_epoch=-(-finder.num_it//len(dls.train))).fit()
+        with unchanged(model):
+            n_epoch = -(-finder.num_it//len(dls.train))
+            Run(model, dls, loss_func, opt, callbacks=[finder, *callbacks], n_epoch=n_epoch).fit()
     finally:
         _put_back(model, state, grads)
         if epoch is not None: dls.train.epoch = epoch
-    if len(finder.lrs)<2: raise UsageError("The loss is no number from the first batch on, so there is no rate to find. Check the data for NaN, and the loss function.")
+    if len(finder.lrs)<2:
+        raise UsageError("The loss is no number from the first batch on, so there is no rate to find. "
+                         "Check the data for NaN, and the loss function.")
     return finder
 
 # %% ../../nbs/learner/01_lr_find.ipynb #e9f558a1
 class SuggestedLRs(tuple):
-    "The rates that were asked for, in that order; each rule's rate is also there by its name, and as `lr_min`, `lr_steep`"
+    "The rates that were asked for, in order; each is there by the name of its rule, too, and as `lr_min`, `lr_steep`"
     def __new__(cls,
         finder:LRFinder, # With `lrs` and `losses`
         funcs:Sequence[Callable], # Rules, of `minimum`, `steep`, `valley`, `slide` or one's own
@@ -159,7 +164,8 @@ def plot_lr_find(
     lrs,losses = _without_ends(finder)
     ax = ax or plt.subplots(figsize=(5,3))[1]
     ax.plot(lrs, losses, color='gray')
-    for name,lr in zip(suggested.names, suggested) if suggested else (): ax.plot(lr, np.interp(lr, lrs, losses), 'o', label=f'{name} {lr:.1e}')
+    for name,lr in zip(suggested.names, suggested) if suggested else ():
+        ax.plot(lr, np.interp(lr, lrs, losses), 'o', label=f'{name} {lr:.1e}')
     ax.set(xscale='log', xlabel='learning rate', ylabel='loss')
     if suggested: ax.legend()
     return ax

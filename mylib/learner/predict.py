@@ -64,11 +64,16 @@ class Answer:
         self.decoded = targets.decode(values, sample)
 
     @property
-    def label(self): "The decoded prediction; of several targets a tuple"; return self.decoded[0] if len(self.decoded)==1 else self.decoded
+    def label(self):
+        "The decoded prediction; of several targets a tuple"
+        return self.decoded[0] if len(self.decoded)==1 else self.decoded
     @property
     def text(self) -> str: "The decoded prediction in one line"; return self.targets.text(self.decoded)
     @property
-    def _category(self): "The prediction of the only target and its categories, if it has some"; return (self.preds[0], self.targets.vocab) if len(self.preds)==1 and self.targets.vocab is not None else (None, None)
+    def _category(self):
+        "The prediction of the only target and its categories, if it has some"
+        is_category = len(self.preds)==1 and self.targets.vocab is not None
+        return (self.preds[0], self.targets.vocab) if is_category else (None, None)
     @property
     def sure(self) -> float|None:
         "The probability of the predicted category, 0 to 1; `None` where not one of several is predicted"
@@ -84,7 +89,8 @@ class Answer:
         "Return the answer as plain data: label, probability (of several labels the highest), probabilities"
         label,probs = _plain(self.label),self.probabilities
         if probs is None: return dict(label=label)
-        return dict(label=label, probability=max(probs.values()) if self.sure is None else self.sure, probabilities=probs)
+        highest = max(probs.values()) if self.sure is None else self.sure
+        return dict(label=label, probability=highest, probabilities=probs)
     def __repr__(self): return self.text if self.sure is None else f'{self.text} ({self.sure:.0%})'
 
 def _plain(x):

@@ -21,13 +21,16 @@ def layer_table(
     *xb, # A batch of inputs
 ) -> str: # Several lines
     "Layers in the order in which they run: type, shape of the output, parameters, and whether they learn"
-    rows = [(r['name'], r['type'], _text(r['shape']), f"{r['n_params']:,}" if r['n_params'] else '', {None: '', True: 'yes', False: 'no'}[r['trainable']])
-            for r in layer_info(model, *xb)]
-    rows = [('layer', 'type', 'output', 'parameters', 'learns'), *rows]
+    rows,said = [('layer', 'type', 'output', 'parameters', 'learns')],{None: '', True: 'yes', False: 'no'}
+    for r in layer_info(model, *xb):
+        n = f"{r['n_params']:,}" if r['n_params'] else ''
+        rows.append((r['name'], r['type'], _text(r['shape']), n, said[r['trainable']]))
     widths = [max(len(r[k]) for r in rows) for k in range(5)]
-    lines = ['  '.join(c.rjust(w) if k==3 else c.ljust(w) for k,(c,w) in enumerate(zip(r, widths))).rstrip() for r in rows]
+    def line(row):
+        return '  '.join(c.rjust(w) if k==3 else c.ljust(w) for k,(c,w) in enumerate(zip(row, widths))).rstrip()
+    head,*lines = map(line, rows)
     total,learning = n_params(model)
-    return '\n'.join([lines[0], '-'*sum(widths, 8), *lines[1:], f'\n{total:,} parameters, of which {learning:,} learn.'])
+    return '\n'.join([head, '-'*sum(widths, 8), *lines, f'\n{total:,} parameters, of which {learning:,} learn.'])
 
 # %% ../../nbs/learner/03_summary.ipynb #25326fae
 def _text(shape):

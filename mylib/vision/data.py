@@ -18,9 +18,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from fastcore.meta import delegates
-
 from ..core.core import UsageError, concise
+from ..core.delegates import delegates
 from ..data.items import ColReader, RegexLabeller, get_image_files, parent_label, using_attr
 from ..data.split import ColSplitter, GrandparentSplitter, RandomSplitter
 from ..data.block import CategoryBlock, MultiCategoryBlock, RegressionBlock, TransformBlock

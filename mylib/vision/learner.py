@@ -12,19 +12,17 @@ Docs: https://mylib-team.github.io/mylib/vision/learner.html.md"""
 __all__ = ['vision_learner']
 
 # %% ../../nbs/vision/32_learner.ipynb #ef895a2e
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from fastcore.meta import delegates
-
 from ..core.core import UsageError, concise, isolated_rng
+from ..core.delegates import delegates, taken_by
 from ..nn.hooks import eval_mode
-from ..train.optimizers import Adam
 from ..data.loaders import DataLoaders
-from ..callback.run import Callback
 from ..learner.learner import Learner
+from ..learner.outputs import count_outputs
 from .groups import default_split
 from .model import create_vision_model
 from .tensor import Normalize
@@ -51,7 +49,7 @@ def _try_size(model, n_in, side):
 
 # %% ../../nbs/vision/32_learner.ipynb #9903a715
 @concise
-@delegates(create_vision_model)
+@delegates(Learner, create_vision_model)
 def vision_learner(
     dls:DataLoaders, # Loaders of images and targets
     arch:str|Callable, # A name of timm ('convnext_tiny'), or a function of torchvision (`resnet18`)
@@ -59,34 +57,19 @@ def vision_learner(
     n_out:int|None=None, # Number of outputs; `None`: as many as the target needs
     pretrained:bool=True, # Start from the weights of the hub, downloaded the first time? Otherwise from random ones
     weights:str|Path|None=None, # A local safetensors file of the whole model, instead of the hub's
-    loss_func:Callable|None=None, # `None`: the one that the target's Block chooses
-    opt_func:Callable=Adam, # Makes an optimizer of parameter groups
-    lr:float|slice=0.001, # Learning rate of fits that do not set one
+    *,
     splitter:Callable=default_split, # From the model to its layer groups
-    cbs:Sequence[Callback]|Callback|None=None, # Callbacks of every fit
-    metrics:Sequence|Callable|None=None, # `None`: those of the target's Block
-    path:str|Path|None=None, # Folder for files; `None`: the path of `dls`
-    model_dir:str|Path='models', # Folder for `save` and `load`, below `path`
-    wd:float|None=None, # Weight decay; `None`: the optimizer's own
-    wd_bn_bias:bool=False, # Apply weight decay to normalization layers and biases too?
-    train_bn:bool=True, # Train normalization layers even where the rest is frozen?
-    moms:tuple=(0.95, 0.85, 0.95), # Momentum at the start, the peak and the end of one cycle
     n_in:int|None=None, # Number of channels of the images; `None`: as the loaders give them
-    **kwargs, # To `create_vision_model`
+    **kwargs, # To `Learner` (metrics, lr, cbs, ...) and `create_vision_model` (ps, lin_ftrs, y_range, ...)
 ) -> Learner:
     "Create a learner for images, with a model from timm or torchvision"
-    n_out = dls.c if n_out is None else n_out
-    if n_out is None:
-        raise UsageError(f"The target's block, {dls.targets!r}, does not say how many outputs it needs. "
-                         "Pass n_out=.")
-    if isinstance(dls.c, int) and n_out<dls.c:
-        raise UsageError(f"`n_out` is {n_out}, but the targets need {dls.c} outputs. Omit it, or pass at least that.")
+    n_out = count_outputs(dls, n_out)
     channels,*side = _find_image_shape(dls)
     n_in = channels if n_in is None else n_in
     normalize = normalize and not any(isinstance(f, Normalize) for f in dls.train.batch_tfms)
-    model = create_vision_model(arch, n_out, n_in, pretrained, weights, normalize=normalize, **kwargs)
+    for_learner,for_model = taken_by(Learner, kwargs)
+    model = create_vision_model(arch, n_out, n_in, pretrained, weights, normalize=normalize, **for_model)
     _try_size(model, n_in, tuple(side))
-    learn = Learner(dls, model, loss_func, opt_func, lr, splitter,
-                    cbs, metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms)
+    learn = Learner(dls, model, splitter=splitter, **for_learner)
     if pretrained or weights is not None: learn.freeze()
     return learn

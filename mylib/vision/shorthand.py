@@ -12,8 +12,7 @@ Docs: https://mylib-team.github.io/mylib/vision/shorthand.html.md"""
 __all__ = ['Flip', 'Dihedral', 'Rotate', 'Zoom', 'Warp', 'Brightness', 'Contrast', 'Saturation', 'Hue']
 
 # %% ../../nbs/vision/13_shorthand.ipynb #f52c2080
-from fastcore.meta import delegates
-
+from ..core.delegates import delegates
 from .augment import Augment
 
 # %% ../../nbs/vision/13_shorthand.ipynb #8d1ebb8a
