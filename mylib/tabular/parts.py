@@ -1,7 +1,7 @@
 """The parts of this room that an exported model may name
 
-A file of an exported model names its parts (`mylib.core.part`). What stands in this table can be named, and nothing
-else: from the name to the module and the attribute. `mylib.deploy.parts` puts the tables of all rooms together.
+The file of an exported model names its parts (`mylib.core.part`). This table maps each allowed name to a module and
+an attribute; no other name can be loaded. `mylib.deploy.parts` joins the tables of all rooms.
 
 Docs: https://mylib-team.github.io/mylib/tabular/parts.html.md"""
 
@@ -24,21 +24,27 @@ parts['model'] = 'learner', 'build_tabular_model'
 parts['collab_model'] = 'collab', 'build_collab_model'
 
 # %% ../../nbs/tabular/50_parts.ipynb #29abc746
+def _check_pair(pair, there):
+    "Raise a `UsageError` if `pair` is no size of an embedding, or a size that no weight has"
+    if not isinstance(pair, list) or len(pair)!=2 or any(type(n) is not int for n in pair):
+        raise UsageError(f"its model has an embedding of {str(pair)[:50]}, which must be plain data: two integers, "
+                         "such as (5, 4). Do not trust the file.")
+    for n in pair:
+        if abs(n)<=4096 or n in there: continue
+        raise UsageError(f"its model asks for a size of {n}, which no weight has. Do not trust the file.")
+
 def check_embeddings(
-    sizes, # (distinct values, length) a category, as the file has it
-    shapes:dict, # The weights of the model by name
+    sizes, # (distinct categories, length) for each column, as the file has it; `None`: not checked
+    shapes:dict, # Name to tensor, the weights of the model
 ):
-    "Raise a `UsageError` for more embeddings than there are weights, or for anything that is no size"
+    "Raise a `UsageError` for more embeddings than there are weights, and for entries that are not sizes"
     if sizes is None: return
     most = max(200, min(len(shapes), 1000))
     if isinstance(sizes, list) and len(sizes)>most:
-        raise UsageError(f"its model asks for {len(sizes):,} layers or sizes, but {most:,} are the most. Do not trust the file.")
+        raise UsageError(f"its model asks for {len(sizes):,} layers or sizes, but {most:,} are the most. "
+                         "Do not trust the file.")
     there = {n for w in shapes.values() for n in w.shape}
-    for pair in sizes if isinstance(sizes, list) else [sizes]:
-        if not isinstance(pair, list) or len(pair)!=2 or any(type(n) is not int for n in pair):
-            raise UsageError(f"its model has an embedding of {str(pair)[:50]}, which must be plain data: two whole numbers, such as (5, 4). Do not trust the file.")
-        for n in pair:
-            if abs(n)>4096 and n not in there: raise UsageError(f"its model asks for a size of {n}, which no weight has. Do not trust the file.")
+    for pair in sizes if isinstance(sizes, list) else [sizes]: _check_pair(pair, there)
 
-_range = dict(y_range=check_y_range, emb_szs=check_embeddings)
-loose_args = dict(model=_range, collab_model=_range) # model to argument to what checks it
+_range_and_embeddings = dict(y_range=check_y_range, emb_szs=check_embeddings)
+loose_args = dict(model=_range_and_embeddings, collab_model=_range_and_embeddings) # model to argument to its check
