@@ -294,7 +294,7 @@ def test_a_picture_is_predicted_in_few_functions():
     learn,file = digits_learner(),next(iter(get_image_files(digits_folder())))
     learn.predict(file)
     found = functions_of_ours(lambda: learn.predict(file))
-    assert len(found)<=40, sorted(f'{Path(c.co_filename).name}:{c.co_name}' for c in found)
+    assert len(found)<=50, sorted(f'{Path(c.co_filename).name}:{c.co_name}' for c in found)
 
 
 def test_what_an_item_is_is_said():

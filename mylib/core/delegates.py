@@ -31,7 +31,8 @@ def delegates(
         params = {n: p for n,p in own.parameters.items() if p.kind!=p.VAR_KEYWORD}
         for callee in callees:
             for n,p in inspect.signature(_plain(callee)).parameters.items():
-                if p.default is not p.empty and n not in params and n not in but: params[n] = p.replace(kind=p.KEYWORD_ONLY)
+                if p.default is p.empty or n in params or n in but: continue
+                params[n] = p.replace(kind=p.KEYWORD_ONLY)
         _plain(f).__signature__ = own.replace(parameters=list(params.values()))
         _plain(f).__delwrap__ = _plain(callees[0]) # where fastcore finds the comments
         return f

@@ -47,7 +47,7 @@ def _get_init_args(obj):
 def own_mark(
     obj, # Of any kind
 ) -> str|None:
-    "Return the mark of a marked object, class or function; a class that derives from a marked one is not marked by that"
+    "Return the mark of a marked object, class or function; a class does not inherit it"
     own = getattr(obj, '__dict__', {}).get('part_name')
     return type(obj).__dict__.get('part_name') if own is None and not inspect.isclass(obj) else own
 
@@ -109,4 +109,5 @@ def check_y_range(
 ):
     "Raise a `UsageError` if a range of predictions is not two numbers"
     if y_range is None or isinstance(y_range, list) and all(type(o) in (int, float) for o in y_range): return
-    raise UsageError(f"its model has the `y_range` {str(y_range)[:50]}, which must be two numbers. Do not trust the file.")
+    raise UsageError(f"its model has the `y_range` {str(y_range)[:50]}, which must be two numbers. "
+                     "Do not trust the file.")

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..core.core import UsageError, listed
 from ..core.part import part
-from .transform import Pipeline, undo
+from .transform import Pipeline
 from .stack import stack_values
 from .layout import Layout, TableLayout
 from .column import coded, numbers, refuse_gaps
@@ -54,7 +54,8 @@ class TransformBlock:
         return x
     def decode(self, x, _sample:tuple):
         "Undo the steps that made `x`, this slot of a `_sample` whose batch transforms are undone"
-        for f in reversed(self.type_tfms): x = undo(f, x)
+        for f in reversed(self.type_tfms):
+            if hasattr(f, 'decode'): x = f.decode(x)
         return x
     def text(self, x) -> str:
         "Return a decoded value as one line of text"

@@ -21,7 +21,7 @@ import numpy as np
 from fastcore.foundation import L
 
 from ..core.core import UsageError, concise
-from .transform import Pipeline, setup_pipeline, step_name
+from .transform import Pipeline, as_slots, setup_pipeline, step_name
 from .split import check_splits
 from .block import TransformBlock
 from .target import Targets
@@ -49,6 +49,9 @@ class Samples:
     def on_items(self, items:Sequence, *, with_targets:bool=False, raw:bool=False) -> 'Samples':
         "Return a dataset of new `items`: of the kind trained on or, if `raw`, what the Block of the first slot opens"
         raise NotImplementedError
+    def inputs_of(self, item) -> tuple:
+        "Return the input slots of a new `item`, which is what the Block of the first slot opens"
+        return as_slots(self.on_items([item], raw=True)[0])
     def rows(self, idxs) -> tuple:
         "Return the samples at `idxs` as a batch, if `by_rows`"
         raise NotImplementedError
@@ -197,6 +200,18 @@ class Datasets(Samples):
         Datasets.__init__(new, items, pipes[:n], n_inp=self.n_inp, do_setup=False, blocks=self.blocks)
         new.new_items,new.new_only = True,False
         return new
+
+    def inputs_of(self, item) -> tuple:
+        xs = []
+        for pipe in self.pipes[:self.n_inp]:
+            x = item
+            try:
+                for f in pipe.fs:
+                    if not isinstance(f, Getter): x = f(x)
+            except Exception: x = None # told in the next line, step by step
+            if x is None: return as_slots(self.on_items([item], raw=True)[0])
+            xs.append(x)
+        return tuple(xs)
 
     def explain(self,
         i:int=0, # Position of the sample

@@ -11,7 +11,7 @@ Docs: https://mylib-team.github.io/mylib/data/loader.html.md"""
 __all__ = ['DataLoader']
 
 # %% ../../nbs/data/17_loader.ipynb #c4e80586
-import copy, os
+import os
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -119,16 +119,18 @@ class DataLoader(Loader):
         for f in self._thread_tfms: xs = self._apply_item_tfm(f, xs, gen, i)
         return xs,gen
 
-    def _apply_item_tfm(self, f, xs, gen, i):
+    def _apply_item_tfm(self, f, xs, gen, i, new_item=None):
         try: return transform_slots(f, xs, gen, self.training)
         except Exception as e:
-            raise UsageError(f"The item transform {f!r} fails on {self.name_of(i)}: {type(e).__name__}: {e}") from e
+            name = self.name_of(i, new_item)
+            raise UsageError(f"The item transform {f!r} fails on {name}: {type(e).__name__}: {e}") from e
 
     def name_of(self,
         i:int, # Position of a sample, from 0
+        new_item=None, # The item, if it is none of the dataset's
     ) -> str:
         "Return what to call sample `i` in a message"
-        item = self.samples.item(i) if isinstance(self.samples, Datasets) else None
+        item = self.samples.item(i) if new_item is None and isinstance(self.samples, Datasets) else new_item
         return f"item {i}" + (f" ({item})" if isinstance(item, (str, os.PathLike)) else '')
 
     def _load(self, idxs, epoch):
@@ -161,14 +163,14 @@ class DataLoader(Loader):
         except UnequalShapes as e:
             raise UnequalShapes(e.shapes, [self.name_of(i) for i in idxs], k) from None
 
-    def _finish_in_main(self, samples, idxs, epoch):
+    def _finish_in_main(self, samples, idxs, epoch, new_item=None):
         "Apply the steps that may use a global stream, each sample with its own seed, and stack the results"
         done = []
         with isolated_rng():
             for i,(xs,gen) in zip(idxs, samples):
                 set_seed(mix(self.seed, epoch, i, 'main'))
                 xs = as_slots(xs)
-                for f in self._main_tfms: xs = self._apply_item_tfm(f, xs, gen, i)
+                for f in self._main_tfms: xs = self._apply_item_tfm(f, xs, gen, i, new_item)
                 done.append(xs)
         return self._stack(done, idxs)
 
@@ -180,23 +182,17 @@ class DataLoader(Loader):
         "Move a batch to the device, and apply the batch transforms"
         if self.device is not None: batch = to_device(batch, self.device)
         if not self.batch_tfms: return batch
-        xs,gen = as_slots(batch),generator(self.seed, epoch, 'batch', b)
+        is_random = any(isinstance(f, RandTransform) for f in self.batch_tfms)
+        gen = generator(self.seed, epoch, 'batch', b) if is_random else None
+        xs = batch if isinstance(batch, tuple) else (batch,)
         with torch.no_grad():
-            for f in self.batch_tfms: xs = self.unwrap(transform_slots(f, self.wrap(xs), gen, self.training))
+            for f in self.batch_tfms: xs = self._as_types(transform_slots, f, xs, gen, self.training)
         return xs if isinstance(batch, tuple) else xs[0]
 
-    def wrap(self,
-        xs:tuple, # The slots of a batch, as plain tensors
-    ) -> tuple:
-        "Return the slots of a batch as the types that their Blocks choose for the batch transforms"
-        if not isinstance(self.dataset, Samples): return xs
-        return tuple(b.wrap(x, xs) for b,x in zip(self.samples.blocks, xs))
-
-    def unwrap(self,
-        xs:tuple, # The slots of a batch, of any types
-    ) -> tuple:
-        "Return the slots of a batch as plain tensors"
-        return tuple(x.as_subclass(Tensor) if isinstance(x, Tensor) else x for x in xs)
+    def _as_types(self, apply, f, xs, *args):
+        "Apply `f` to the slots of a batch, each as the type that its Block chooses, and return plain tensors"
+        if isinstance(self.dataset, Samples): xs = tuple(b.wrap(x, xs) for b,x in zip(self.samples.blocks, xs))
+        return tuple(x.as_subclass(Tensor) if isinstance(x, Tensor) else x for x in apply(f, xs, *args))
 
     def order(self,
         epoch:int, # Number of the epoch
@@ -266,17 +262,15 @@ class DataLoader(Loader):
         return self.finish(self.first_raw(min(n, self.n)), self.epoch, 0)
 
     def batch_of(self,
-        items:Sequence, # New items
-        *,
-        raw:bool=False, # Are they what the input's Block opens, rather than what `get_x` accepts?
-    ): # On the device, after the batch transforms
-        "Return a batch of new items, without targets"
-        new = copy.copy(self)
-        new.samples = new.dataset = self.samples.on_items(items, raw=raw)
-        new._opening = new._keeping = new._open_small(new.samples)
-        new.shelf,idxs = None,list(range(len(items)))
-        batch = new._load(idxs, self.epoch)
-        return new.finish(new._finish_in_main(batch, idxs, self.epoch) if new._main_tfms else batch, self.epoch, 0)
+        item, # What the Block of the first slot opens
+    ) -> tuple: # On the device, after the batch transforms
+        "Return a batch of one new item, without targets"
+        xs = self._opening.inputs_of(item)
+        gen = generator(self.seed, self.epoch, 0) if self._random else None
+        for f in self._thread_tfms: xs = self._apply_item_tfm(f, xs, gen, 0, item)
+        if self._main_tfms: batch = self._finish_in_main([(xs, gen)], [0], self.epoch, item)
+        else: batch = tuple(b.collate([x], [xs]) for b,x in zip(self.samples.blocks, xs))
+        return self.finish(batch, self.epoch, 0)
 
     def new(self,
         dataset=None, # Another dataset; `None`: the same
@@ -325,7 +319,7 @@ class DataLoader(Loader):
         "Undo the batch transforms"
         xs = tuple(x[:max_n].cpu() if isinstance(x, Tensor) else x[:max_n] for x in as_slots(batch))
         for f in reversed(self.batch_tfms):
-            if hasattr(f, 'decode'): xs = self.unwrap(tuple(f.decode(x) for x in self.wrap(xs)))
+            if hasattr(f, 'decode'): xs = self._as_types(map, f.decode, xs)
         return list(zip(*xs))
 
     def explain(self,
@@ -344,5 +338,5 @@ class DataLoader(Loader):
         say(f"Batch of {len(idxs)}: {brief(batch)}")
         for f in self.batch_tfms:
             gen = generator(self.seed, self.epoch, 'batch', 0)
-            batch = self.unwrap(transform_slots(f, self.wrap(batch), gen, self.training))
+            batch = self._as_types(transform_slots, f, batch, gen, self.training)
             say(f"  batch transform {f!r} gives {brief(batch)}")

@@ -15,8 +15,8 @@ from ..core.part import parts_table
 
 # %% ../../nbs/data/50_parts.ipynb #89cf036d
 parts = parts_table(
-    block='TransformBlock CategoryBlock MultiCategoryBlock RegressionBlock Categorize MultiCategorize EncodedMultiCategorize '
-          'OneHotEncode RegressionSetup',
+    block='TransformBlock CategoryBlock MultiCategoryBlock RegressionBlock',
+    encode='Categorize MultiCategorize EncodedMultiCategorize OneHotEncode RegressionSetup',
     target='ForEach LossPerTarget',
     items='parent_label',
 )

@@ -58,6 +58,7 @@ def stack_values(
     if isinstance(first, np.ndarray): values = [torch.from_numpy(o) for o in values]
     if isinstance(first, (Tensor, np.ndarray)):
         xs = [o.as_subclass(Tensor) for o in values]
+        if len(xs)==1: return xs[0][None].clone()
         if any(o.shape!=xs[0].shape for o in xs): raise UnequalShapes([tuple(o.shape) for o in xs])
         return _stack_with_numpy(xs) if _fits_numpy(xs[0]) else torch.stack(xs)
     if isinstance(first, float): return torch.tensor(values, dtype=torch.float32)

@@ -89,7 +89,9 @@ class Targets:
     "Loss, metrics, activation, decoder and number of outputs of all targets of a task"
     def __init__(self,
         blocks:Sequence[TransformBlock], # One Block a target, in order
-    ): self.blocks = [as_target(b) for b in blocks]
+    ):
+        self.blocks = [as_target(b) for b in blocks]
+        self.see_sample = any(type(b).decode is not TransformBlock.decode for b in self.blocks) # to be decoded
 
     def __len__(self): return len(self.blocks)
     def __repr__(self): return ', '.join(map(repr, self.blocks)) or 'no target'

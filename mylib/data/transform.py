@@ -46,9 +46,12 @@ class Transform:
     def decodes(self, x): return x
     def setups(self, items): "Learn from the training items, as they reach this step"
 
-    def _accepts(self, x, method): return self._types[method] is None or isinstance(x, self._types[method])
-    def __call__(self, x, *args): return self.encodes(x, *args) if self._accepts(x, 'encodes') else x
-    def decode(self, x): return self.decodes(x) if self._accepts(x, 'decodes') else x
+    def __call__(self, x, *args):
+        kind = self._types['encodes']
+        return self.encodes(x, *args) if kind is None or isinstance(x, kind) else x
+    def decode(self, x):
+        kind = self._types['decodes']
+        return self.decodes(x) if kind is None or isinstance(x, kind) else x
     def __repr__(self): return type(self).__name__
 
 # %% ../../nbs/data/00_transform.ipynb #6ca9116f

@@ -16,6 +16,7 @@ __all__ = ['Learner']
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MethodType
 
 import torch
 from torch import nn
@@ -75,6 +76,7 @@ class Learner:
         self.wd,self.wd_bn_bias,self.train_bn,self.moms = wd,wd_bn_bias,train_bn,moms
         self.cbs = listed(cbs)
         self.opt = self.precision = self.bar = None
+        self._predictor = None,None # what it was made of, and the last one
         self.activation = self.decoder = None # `None`: as the loss or the target's Block says
         self.loss_func = dls.targets.make_loss() if loss_func is None else loss_func
         self.metrics = dls.targets.metrics if metrics is None else metrics
@@ -86,7 +88,7 @@ class Learner:
     @property
     def device(self) -> torch.device:
         "Where the batches are, and so the model"
-        return torch.device(getattr(self.dls.train, 'device', None) or 'cpu')
+        return torch.device(self.dls.loaders[0].device or 'cpu')
 
     def activation_and_decoder(self) -> tuple:
         "What makes a prediction of an output, and what decodes it: the learner's, else the loss's or the Block's"
@@ -304,11 +306,18 @@ class Learner:
     def predictor(self,
         act:Callable|None=None, # From output to prediction; `None`: what the loss or the Block says
     ) -> Predictor:
-        "Return what predicts as this learner does now"
+        "Return what predicts as this learner does now; made anew only when something that it depends on has changed"
         self._place_model()
+        dls,dl = self.dls,self.dls.loaders[-1]
+        of_loss = [getattr(self.loss_func, n, None) for n in ('activation', 'decodes')]
+        made_of = [self.model, dls, dl, self.device, self.precision, act, self.activation, self.decoder, *of_loss]
+        before,made = self._predictor
+        as_values = MethodType,torch.device,str # made anew at each look, or equal enough
+        if made and all(a is b or isinstance(a, as_values) and a==b for a,b in zip(before, made_of)): return made
         activation,decoder = self.activation_and_decoder()
-        dls = self.dls
-        return Predictor(self.model, dls.loaders[-1], dls.n_inp, dls.targets, act or activation, decoder, self.mixed_dtype)
+        made = Predictor(self.model, dl, dls.n_inp, dls.targets, act or activation, decoder, self.mixed_dtype)
+        self._predictor = made_of,made
+        return made
 
     @concise
     def get_preds(self,
@@ -344,8 +353,8 @@ class Learner:
     ) -> tuple: # ([input,] what it is called, the decoded prediction, the prediction); several targets are tuples
         "Predict one item"
         p = self.predictor()
-        with fitting_batches(p.dl), isolated_torch_rng(): inputs,answer = p.predict(item)
-        first = self.dls.blocks[0]
+        with isolated_torch_rng(): inputs,answer = p.predict(item)
+        first = p.dl.samples.blocks[0]
         called = first.answer(inputs, answer.label) if isinstance(first, InputBlock) else answer.label
         several = len(answer.values)>1
         res = called, *(o if several else o[0] for o in (answer.values, answer.preds))

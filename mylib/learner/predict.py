@@ -17,6 +17,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import torch
@@ -25,7 +26,6 @@ from torch import Tensor, nn
 from ..core.core import isolated_rng
 from ..nn.hooks import keep_modes
 from ..train.per_sample import per_sample
-from ..data.transform import as_slots
 from ..data.target import Targets
 from ..data.loader import Loader
 
@@ -42,14 +42,13 @@ def eval_view(
     model:nn.Module, # In any mode
 ) -> nn.Module: # With the same parameters and buffers
     "Return `model` as it is in evaluation mode, without changing it"
-    return _in_eval(model, {}) if any(m.training for m in model.modules()) else model
-
-def _in_eval(m, copies):
-    if m in copies: return copies[m] # a module that stands in several places
-    new = copies[m] = copy.copy(m)
-    new.training = False
-    new.__dict__['_modules'] = {k: None if o is None else _in_eval(o, copies) for k,o in m._modules.items()}
-    return new
+    modules = list(model.modules())
+    if not any(m.training for m in modules): return model
+    copies = {m: copy.copy(m) for m in modules} # one for each, also where a module stands in several places
+    for new in copies.values():
+        new.training = False
+        new.__dict__['_modules'] = {k: copies.get(o) for k,o in new._modules.items()}
+    return copies[model]
 
 # %% ../../nbs/learner/00_predict.ipynb #365ed081
 class Answer:
@@ -63,10 +62,8 @@ class Answer:
         self.targets,self.preds,self.values = targets,preds,values
         self.decoded = targets.decode(values, sample)
 
-    @property
-    def label(self):
-        "The decoded prediction; of several targets a tuple"
-        return self.decoded[0] if len(self.decoded)==1 else self.decoded
+        self.label = self.decoded[0] if len(self.decoded)==1 else self.decoded # of several targets a tuple
+
     @property
     def text(self) -> str: "The decoded prediction in one line"; return self.targets.text(self.decoded)
     @property
@@ -105,8 +102,7 @@ def _map(f, x):
     if isinstance(x, dict): return type(x)({k: _map(f, o) for k,o in x.items()})
     return type(x)(_map(f, o) for o in x) if isinstance(x, (tuple, list)) else x
 
-def _to_cpu(x): return _map(lambda t: t.detach().cpu(), x)
-def _in_full(t): return t.float() if t.is_floating_point() else t
+_to_cpu = partial(_map, lambda t: t.detach().cpu())
 def _one_or_all(xs): return xs[0] if len(xs)==1 else xs
 
 # %% ../../nbs/learner/00_predict.ipynb #b3b3514a
@@ -128,7 +124,8 @@ class Predictor:
         "Send the inputs of a batch through `model`"
         device = next((p.device.type for p in model.parameters()), 'cpu')
         cast = nullcontext() if self.dtype is None else torch.autocast(device, self.dtype)
-        with torch.no_grad(), cast: return _map(_in_full, model(*inputs))
+        with torch.no_grad(), cast: out = model(*inputs)
+        return _map(lambda t: t.float() if t.is_floating_point() else t, out)
 
     def answers(self,
         dl:Loader, # Of samples, with targets or without
@@ -152,17 +149,18 @@ class Predictor:
         item, # What the Block of the first slot opens
     ) -> tuple: # The slots of a batch of this item, on the CPU, and the answer
         "Predict one item"
-        inputs = as_slots(self.dl.batch_of([item], raw=True))
+        inputs = self.dl.batch_of(item)
         with torch.no_grad(): preds = _to_cpu(self.activation(self.output(eval_view(self.model), inputs)))
         inputs = _to_cpu(inputs)
-        return inputs,self.answers_of(preds, self.dl.undo_batch(inputs))[0]
+        samples = self.dl.undo_batch(inputs) if self.targets.see_sample else None
+        return inputs,self.answers_of(preds, samples)[0]
 
     def answers_of(self,
         preds, # Predictions for several samples; for several targets a tuple
         samples:Sequence[tuple]|None=None, # The samples without batch transforms; `None`: no target needs them
     ) -> list[Answer]:
         "Say what predictions mean, sample by sample"
-        several,values = len(self.targets)>1,self.decoder(preds)
+        several,values = len(self.targets.blocks)>1,self.decoder(preds)
         rows = [list(zip(*o)) if several else [(v,) for v in o] for o in (preds, values)]
         return [Answer(self.targets, p, v, () if samples is None else samples[i]) for i,(p,v) in enumerate(zip(*rows))]
 

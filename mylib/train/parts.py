@@ -16,9 +16,10 @@ from ..core.part import parts_table
 # %% ../../nbs/train/50_parts.ipynb #83ae580b
 parts = parts_table(
     activation='softmax sigmoid identity argmax threshold',
-    losses='CrossEntropyLossFlat LabelSmoothingCrossEntropy FocalLoss BCEWithLogitsLossFlat BCELossFlat MSELossFlat L1LossFlat DiceLoss',
-    metrics='accuracy error_rate top_k_accuracy accuracy_multi mse mae msle rmse exp_rmspe perplexity Perplexity foreground_acc '
-            'Dice JaccardCoeff DiceMulti',
+    losses='CrossEntropyLossFlat LabelSmoothingCrossEntropy FocalLoss BCEWithLogitsLossFlat BCELossFlat MSELossFlat '
+           'L1LossFlat DiceLoss',
+    metrics='accuracy error_rate top_k_accuracy accuracy_multi mse mae msle rmse exp_rmspe perplexity Perplexity '
+            'foreground_acc Dice JaccardCoeff DiceMulti',
     scikit='BalancedAccuracy CohenKappa F1Score FBeta HammingLoss Jaccard MatthewsCorrCoef Precision Recall',
     roc='APScoreBinary RocAuc RocAucBinary',
     multilabel='F1ScoreMulti HammingLossMulti PrecisionMulti RecallMulti RocAucMulti',

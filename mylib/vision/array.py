@@ -49,19 +49,16 @@ class ArrayImage(Image.Image):
         im = cls()
         im._array,im._size = a,a.shape[1::-1]
         im._mode = 'RGB' if a.ndim==3 else 'L' if a.dtype==np.uint8 else 'I'
-        return im._with_full(full)
+        if full not in (None, im.size): im._full = full
+        return im
 
     @classmethod
     def _adopt(cls, im, full=None):
         "Return an image of this class that takes over the pixels of `im`, which nobody else may hold"
         im = im._new(im.im)
         im.__class__,im.info = cls,{}
-        return im._with_full(full)
-
-    def _with_full(self, full):
-        "Remember that the whole image had the size `full`, and return the image"
-        if full is not None and full!=self.size: self._full = full
-        return self
+        if full not in (None, im.size): im._full = full
+        return im
 
     @property
     def im(self):

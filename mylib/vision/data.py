@@ -149,7 +149,8 @@ class ImageDataLoaders(DataLoaders):
         splitter = RandomSplitter(valid_pct, seed) if valid_col is None else ColSplitter(valid_col)
         target = _choose_target_block(df, label_col, label_delim, y_block)
         block = _make_block(img_cls, target, splitter=splitter, get_x=ColReader(fn_col, pref=where, suff=suff),
-                            get_y=ColReader(label_col, label_delim=label_delim), item_tfms=item_tfms, batch_tfms=batch_tfms)
+                            get_y=ColReader(label_col, label_delim=label_delim), item_tfms=item_tfms,
+                            batch_tfms=batch_tfms)
         return block.dataloaders(df, path=path, seed=seed, **kwargs)
 
     @classmethod

@@ -16,6 +16,7 @@ __all__ = ['TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'decode_ima
 
 # %% ../../nbs/vision/03_image.ipynb #b6f6d816
 import io, os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,42 +41,43 @@ def decode_image(
     resample:int, # One of PIL's filters, to reach `side`
 ) -> ArrayImage: # Upright; `full_size` is the size that it would have without `side`
     "Decode `im` as an image of class `cls`"
-    size,(turn,full) = shrink_size(im.size, side),find_upright(im)
+    size,(turn,full) = im.size if side is None else shrink_size(im.size, side),find_upright(im)
     if size!=im.size: im.draft(None, size)
     im.load()
     new = cls._adopt(cls._convert(im))
     if size!=new.size: new = new.resize(size, resample)
-    return (new if turn is None else new.transpose(turn))._with_full(full)
-
-def _create(cls, x, side=None):
-    "Return an object of `cls` from anything, with a shorter side of at most `side` pixels"
-    if isinstance(x, (str, Path)) or hasattr(x, 'read'):
-        with open_checked(x) as im: return decode_image(im, side, cls, cls._resample)
-    if isinstance(x, bytes): return _create(cls, io.BytesIO(x), side)
-    if isinstance(x, (np.ndarray, Tensor)):
-        a = to_array(x)
-        x = codes_to_image(a) if cls is PILMask and a.ndim==2 else array_to_image(a)
-    if not isinstance(x, Image.Image):
-        raise UsageError(f"{x!r} ({type(x).__name__}) is not an image. "
-                         "Pass a path, the bytes of a file, a PIL image, an array or a tensor.")
-    try: x.load()
-    except OSError as e: raise unreadable(getattr(x, 'filename', None) or 'The PIL image', e) from e
-    return decode_image(x, side, cls, cls._resample).copy()._with_full(getattr(x, '_full', None))
+    if turn is not None: new = new.transpose(turn)
+    if full!=new.size: new._full = full
+    return new
 
 # %% ../../nbs/vision/03_image.ipynb #8e6e46b4
 @part('vision.PILImage')
 class PILImage(ArrayImage):
     "A color image, 8-bit (mode RGB)"
     _resample,_show = Image.Resampling.BILINEAR,{}
-    @staticmethod
-    def _convert(im): return to_mode(im, 'RGB')
+    _convert = staticmethod(partial(to_mode, mode='RGB'))
 
     @classmethod
     def create(cls,
         fn:'str|Path|bytes|Image.Image|np.ndarray|Tensor', # Path, bytes or open file; PIL image, array or tensor of one
+        side:int|None=None, # Shorter side of the result in pixels, at most; `None`: the whole image
     ): # Upright
         "Open an image, in whatever form it comes"
-        return _create(cls, fn)
+        if isinstance(fn, (str, Path)) or hasattr(fn, 'read'):
+            with open_checked(fn) as im: return decode_image(im, side, cls, cls._resample)
+        if isinstance(fn, bytes): return cls.create(io.BytesIO(fn), side)
+        im = fn
+        if isinstance(fn, (np.ndarray, Tensor)):
+            a = to_array(fn)
+            im = codes_to_image(a) if cls is PILMask and a.ndim==2 else array_to_image(a)
+        if not isinstance(im, Image.Image):
+            raise UsageError(f"{fn!r} ({type(fn).__name__}) is not an image. "
+                             "Pass a path, the bytes of a file, a PIL image, an array or a tensor.")
+        try: im.load()
+        except OSError as e: raise unreadable(getattr(im, 'filename', None) or 'The PIL image', e) from e
+        new,full = decode_image(im, side, cls, cls._resample).copy(),getattr(im, '_full', None)
+        if full is not None: new._full = full
+        return new
 
     @property
     def shape(self):
@@ -104,8 +106,7 @@ class PILImage(ArrayImage):
 @part('vision.PILImageBW')
 class PILImageBW(PILImage):
     "A gray image, 8-bit (mode L)"
-    @staticmethod
-    def _convert(im): return to_mode(im, 'L')
+    _convert = staticmethod(partial(to_mode, mode='L'))
 
 # %% ../../nbs/vision/03_image.ipynb #30c4758e
 @part('vision.PILMask')
@@ -140,7 +141,7 @@ class OpenImage(Opener):
         cls:type[PILImage]=PILImage, # Class of the result
     ): self.cls,self.side,self._full = cls,None,{}
 
-    def encodes(self, x): return self.cls.create(x) if self.side is None else _create(self.cls, x, self.side)
+    def encodes(self, x): return self.cls.create(x, self.side)
     def at_side(self,
         side:int|None, # Shorter side in pixels that the later steps need; `None`: the whole image
     ):
