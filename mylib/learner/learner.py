@@ -353,8 +353,8 @@ class Learner:
     ) -> tuple: # ([input,] what it is called, the decoded prediction, the prediction); several targets are tuples
         "Predict one item"
         p = self.predictor()
+        first = our_loader(p.dl, 'predict').samples.blocks[0]
         with isolated_torch_rng(): inputs,answer = p.predict(item)
-        first = p.dl.samples.blocks[0]
         called = first.answer(inputs, answer.label) if isinstance(first, InputBlock) else answer.label
         several = len(answer.values)>1
         res = called, *(o if several else o[0] for o in (answer.values, answer.preds))

@@ -27,21 +27,18 @@ def loop_lines(
     callbacks:Sequence[Callback], # In any order
 ) -> list[str]:
     "Write the training loop with the callbacks at each event, in the order in which they are called"
-    listening,lines = listeners(ordered(callbacks, first=Changer)),[]
-    def event(name, depth):
-        names = [type(f.__self__).__name__ for f in listening[name]]
-        if names: lines.append(f"{'  '*depth}{name}: {', '.join(names)}")
-    def walk(body, depth):
-        for o in body:
-            if isinstance(o, dict): phases(o, depth)
-            elif o in listening: event(o, depth)
-            else: lines.append('  '*depth+o)
-    def phases(tree, depth):
-        for name,body in tree.items():
-            lines.append('  '*depth+name)
-            event(f'before_{name}', depth+1)
-            walk([body] if isinstance(body, dict) else body, depth+1)
-            event(f'after_{name}', depth+1)
-    phases(_tree, 0)
-    event('cleanup', 0)
-    return lines
+    listening = listeners(ordered(callbacks, first=Changer))
+    names = {k: [type(f.__self__).__name__ for f in fs] for k,fs in listening.items()}
+    return list(_walk((_tree, 'cleanup'), 0, names))
+
+def _walk(body, depth, names):
+    "Iterate over the lines of a part of the loop; `names` has the callbacks at each event"
+    for o in body:
+        if isinstance(o, dict):
+            for phase,inner in o.items():
+                yield '  '*depth+phase
+                yield from _walk((f'before_{phase}', *_listed(inner), f'after_{phase}'), depth+1, names)
+        elif o not in names: yield '  '*depth+o
+        elif names[o]: yield f"{'  '*depth}{o}: {', '.join(names[o])}"
+
+def _listed(body): return (body,) if isinstance(body, dict) else body
