@@ -209,6 +209,8 @@ def set_hyper(
     Hyper(opt, name).set(value)
 
 # %% ../../nbs/train/10_optimizer.ipynb #3bfe4b89
+def _as_params(o): return [o] if isinstance(o, Tensor) else list(o)
+
 def build_optimizer(
     create:Callable, # Gets groups, a learning rate and a weight decay (numbers), returns the optimizer
     params:Iterable, # Parameters, lists of parameters, or groups
@@ -216,7 +218,7 @@ def build_optimizer(
     wd:float|slice|Sequence|None=None, # Weight decay, as in `spread`; `None` keeps the optimizer's
 ) -> torch.optim.Optimizer: # With `lr` and `wd` set for each group
     "Create an optimizer whose learning rate and weight decay may differ per group"
-    groups = list(params)
+    groups = [{**o, 'params': _as_params(o['params'])} if isinstance(o, dict) else o for o in params]
     if not all(isinstance(o, (Tensor, dict)) for o in groups): groups = [dict(params=list(o)) for o in groups]
     def _to_number(x): return x if not isinstance(x, slice) and not hasattr(x, '__len__') else 0.
     opt = create(groups, _to_number(lr), _to_number(wd))
