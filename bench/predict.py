@@ -5,6 +5,7 @@
 `by hand` is what one would write without a library: open, cut and shrink the picture with PIL, make floats, normalize, and the model's forward
 pass with a softmax; `forward` is that pass alone. Aimed at: ours takes at most 1.2 times as long as by hand.
 `overhead` is `predict` with a model that does nothing on a picture that is already open: what the library itself costs.
+`a row` is `predict` of one row of a table, beside the forward pass alone of its codes and numbers. Aimed at: at most 3 times as long.
 """
 import argparse, functools, os, statistics, tempfile
 from itertools import cycle
@@ -15,8 +16,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+from mylib.core.testing import synth_table
 from mylib.data.all import CategoryBlock, DataBlock
 from mylib.learner.learner import Learner
+from mylib.tabular.data import TabularDataLoaders
+from mylib.tabular.learner import tabular_learner
 from mylib.vision.block import ImageBlock
 from mylib.vision.image import PILImage
 from mylib.vision.model import create_vision_model
@@ -61,6 +65,19 @@ def overhead(path, size, repeats):
     table(['overhead', 'milliseconds'], [['predict without a model', middle(res['ours'], 1e3, 2)], ['the preparation by hand', middle(res['hand'], 1e3, 2)]])
 
 
+def rows(repeats):
+    "Milliseconds of `predict` for one row of a table, and of the forward pass alone"
+    df,lines = synth_table(500).drop(columns='since'),[]
+    for arch in 'ensemble','mlp':
+        dls = TabularDataLoaders.from_df(df, y_names='rich', y_block=CategoryBlock(), seed=1, bs=64, device='cpu')
+        learn,row = tabular_learner(dls, arch=arch),df.iloc[0].to_dict()
+        learn.model.eval()
+        x,forward = learn.predictor().dl.batch_of(row),torch.no_grad()(learn.model)
+        res = in_turn({'ours': lambda: median_of_5(lambda: learn.predict(row)), 'forward': lambda: median_of_5(lambda: forward(*x))}, repeats*5)
+        lines.append([arch, middle(res['ours'], 1e3, 2), middle(res['forward'], 1e3, 2), ratio(res['ours'], res['forward'])])
+    table(['a row, ms', 'predict', 'forward', 'times'], lines)
+
+
 def compare(path, arch, args):
     hand,files = ByHand(arch, args.size),sorted(path.rglob('*.jpg'))
     loaders = sides('Predict', not args.no_fastai, path=str(path), arch=arch, size=args.size, workers=args.workers, threads=args.threads)
@@ -97,6 +114,7 @@ def main():
     said(some)
     close(some)
     print(f"JPEGs of 500x375, {args.threads} of PyTorch's threads; median of {args.repeats} turns (middle half), each the middle of 5, and how many times as long as by hand\n")
+    rows(args.repeats)
     with tempfile.TemporaryDirectory() as folder:
         path = make_photos(Path(folder)/'photos', args.n)
         overhead(make_photos(Path(folder)/'few', 16), args.size, args.repeats)

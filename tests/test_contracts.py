@@ -200,8 +200,8 @@ def checkpoint_each_step():
 def test_the_second_epoch_opens_nothing(shapes, tmp_path, cache, monkeypatch):
     "Whole samples are kept where nothing random is done to them, and a file that was written anew is opened again"
     import mylib.vision.image as image
-    opened,create = [],image._create
-    monkeypatch.setattr(image, '_create', lambda cls, x, *args: opened.append(x) or create(cls, x, *args))
+    opened,decode = [],image.decode_image
+    monkeypatch.setattr(image, 'decode_image', lambda *args: opened.append(args) or decode(*args))
     cache = tmp_path/'cache' if cache else None
     def loaders(): return ImageDataLoaders.from_folder(shapes, valid_pct=0.2, seed=3, bs=6, device='cpu', cache=cache)
     dls = loaders() # tries two samples of each set
