@@ -15,13 +15,14 @@ __all__ = ['TableDataset']
 # %% ../../nbs/tabular/07_rowset.ipynb #a9086027
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from ..core.core import UsageError
-from ..data.block import InputBlock, TargetBlock, TransformBlock
+from ..data.block import TargetBlock, TransformBlock
 from ..data.dataset import Samples
 from .columns import columns_named
 
@@ -30,7 +31,7 @@ class TableDataset(Samples):
     "Prepared rows as tensors: categories, numbers, and targets if there are any"
     by_rows = True
     def __init__(self,
-        block:InputBlock, # The `TableBlock` of the inputs
+        block:Any, # The `TableBlock` of the inputs, which a later notebook defines
         target:TargetBlock, # The Block of the targets
         tensors:tuple|None, # One a slot, n rows each; `None`: no rows, only new ones that `on_items` is given
     ):
