@@ -100,7 +100,10 @@ class _Watch:
     def __enter__(self):
         threading.Thread(target=self._watch, daemon=True).start()
         return self
-    def __exit__(self, *_args): self.end.set()
+    def __exit__(self, _kind, error, _trace):
+        self.end.set()
+        if self.stopped and isinstance(error, (OSError, http.client.HTTPException)):
+            raise TimeoutError(self.stopped) from error # whatever a closed connection was taken for
 
     def _watch(self):
         seconds,before = 3*self.timeout,0
@@ -117,10 +120,7 @@ class _Watch:
         for o in (urllib.request.ProxyHandler(), urllib.request.UnknownHandler(),
                   urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor(),
                   urllib.request.FileHandler(), _Redirects(), *self._make_handlers()): opener.add_handler(o)
-        try: return opener.open(request, timeout=self.timeout)
-        except (OSError, http.client.HTTPException) as e:
-            if self.stopped: raise TimeoutError(self.stopped) from e
-            raise
+        return opener.open(request, timeout=self.timeout)
 
     def _make_handlers(self):
         "Return handlers of http and https that store their socket in `self.sock`"
