@@ -21,7 +21,7 @@ from ..core.core import UsageError, concise, default_device, isolated_rng
 from .dataset import Datasets
 from .target import Targets
 from .layout import Layout
-from .contract import Foreign, Loader
+from .contract import Loader, as_loader
 from .loader import DataLoader
 from .block import TransformBlock
 
@@ -36,7 +36,7 @@ class DataLoaders:
         if not loaders:
             raise UsageError("DataLoaders needs at least a training loader. "
                              "Pass loaders for training and validation.")
-        self.loaders:list[Loader] = [o if isinstance(o, Loader) else Foreign(o) for o in loaders]
+        self.loaders:list[Loader] = [as_loader(o) for o in loaders]
         self.path = Path(path)
         if device is not None: self.to(device)
 
@@ -110,22 +110,14 @@ class DataLoaders:
         return cls(*loaders.loaders, path=path)
 
     @property
-    def n_slots(self) -> int:
-        "Number of slots in a batch"
-        return self.train.n_slots if isinstance(self.train, Foreign) else len(self.train.samples.blocks)
-
-    @property
     def n_inp(self) -> int:
         "Number of inputs in a batch"
-        if not isinstance(self.train, Foreign): return self.train.samples.n_inp
-        n = getattr(self.train.dataset, 'n_inp', None)
-        return max(1, self.n_slots-1) if n is None else n
+        return self.train.n_inp
 
     @property
     def blocks(self) -> list[TransformBlock]:
         "One Block a slot"
-        if isinstance(self.train, Foreign): return [TransformBlock() for _ in range(self.n_slots)]
-        return self.train.samples.blocks
+        return self.train.blocks
 
     @property
     def targets(self) -> Targets:

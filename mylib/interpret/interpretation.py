@@ -44,7 +44,7 @@ class Interpretation:
         act:Callable|None=None, # From output to prediction; `None`: as the loss or the Block says
     ):
         "Predict all samples of a set, and keep the results"
-        dl = our_loader(learn.in_order(ds_idx) if dl is None else dl, 'Interpretation')
+        dl = learn.in_order(ds_idx, dl)
         preds,targs,decoded,losses = learn.get_preds(dl=dl, with_decoded=True, with_loss=True, act=act)
         if targs is None:
             raise UsageError("These items have no targets, so nothing is right or wrong. "
@@ -61,14 +61,15 @@ class Interpretation:
     ) -> tuple: # Losses (k,) and positions in the set (k,); with `items`, also a list of the items
         "Return the highest or lowest losses, and which samples they belong to"
         losses,idxs = self.losses.topk(len(self) if k is None else min(k, len(self)), largest=largest)
-        return (losses, idxs, [self.dl.samples.item(int(i)) for i in idxs]) if items else (losses, idxs)
+        if not items: return losses, idxs
+        return losses, idxs, [our_loader(self.dl, 'top_losses').samples.item(int(i)) for i in idxs]
 
     def samples(self,
         idxs:Sequence[int], # Positions in the set
     ) -> list[tuple]: # As before the batch transforms
         "Load some samples again"
         with isolated_rng():
-            few = self.dl.pick(idxs)
+            few = our_loader(self.dl, 'Interpretation.samples').pick(idxs)
             return few.undo_batch(few.one_batch(), max_n=None)
 
     def answers(self,
@@ -77,7 +78,7 @@ class Interpretation:
     ) -> list[tuple]: # An `Answer` and the decoded targets for each sample
         "Return the predictions and the targets of some samples"
         samples = self.samples(idxs) if samples is None else samples
-        def rows(x): return [self.dls.rows_of(_take(x, [i]))[0] for i in idxs]
+        def rows(x): return self.dls.rows_of(_take(x, list(idxs)))
         found = zip(rows(self.preds), rows(self.decoded), rows(self.targs), samples)
         return [(Answer(self.dls.targets, p, v, s), self.dls.decode_targets(t, s)) for p,v,t,s in found]
 

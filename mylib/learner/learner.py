@@ -28,7 +28,8 @@ from mylib.train.optimizer import (freeze_to_, has_hyper, make_groups, norm_para
     spread)
 from ..train.optimizers import Adam
 from ..train.schedule import SchedCos, combine_scheds, combined_cos
-from ..data.loader import DataLoader, Loader
+from ..data.contract import Loader, as_loader
+from ..data.loader import DataLoader
 from ..data.block import InputBlock
 from ..data.loaders import DataLoaders, our_loader
 from ..callback.run import Callback, Changer, Run
@@ -284,12 +285,12 @@ class Learner:
     @concise
     def validate(self,
         ds_idx:int=1, # 0 for the training set, 1 for validation
-        dl:Loader|None=None, # Another loader, such as of `dls.test_dl(..., with_labels=True)`
+        dl=None, # Another loader, such as of `dls.test_dl(..., with_labels=True)`, or one of PyTorch's
         cbs:Sequence[Callback]|Callback|None=None, # Further callbacks
     ) -> list: # Loss, then the metrics
         "Compute loss and metrics over a whole set"
         recorder = Recorder(self.metrics)
-        dl = self.in_order(ds_idx) if dl is None else dl
+        dl = self.in_order(ds_idx, dl)
         self._place_model()
         with unchanged(self.model), fitting_batches(dl):
             Run(self.model, self.dls, self.loss_func, callbacks=[recorder, *self._callbacks(cbs)]).validate(dl)
@@ -297,8 +298,10 @@ class Learner:
 
     def in_order(self,
         ds_idx:int, # 0 for the training set, 1 for validation
+        dl=None, # Another loader of any kind, taken as it is
     ) -> Loader:
         "Return the loader of a set, each sample once and in its order"
+        if dl is not None: return as_loader(dl, self.device)
         dl = self.dls[ds_idx]
         if isinstance(dl, DataLoader) and dl.shuffle: return dl.new(shuffle=False, training=False, drop_last=False)
         return dl
@@ -322,7 +325,7 @@ class Learner:
     @concise
     def get_preds(self,
         ds_idx:int=1, # 0 for the training set, 1 for validation
-        dl:Loader|None=None, # Another loader, such as of `dls.test_dl`
+        dl=None, # Another loader, such as of `dls.test_dl`, or one of PyTorch's
         with_input:bool=False, # The inputs too, first?
         with_decoded:bool=False, # What the predictions mean, such as the number of the category, too?
         with_loss:bool=False, # A loss a sample too, last?
@@ -331,7 +334,7 @@ class Learner:
         stream:bool=False, # Iterate over batches of this, rather than keep all?
     ) -> tuple|Iterator: # ([inputs,] predictions, targets [, decoded] [, losses]), on the CPU; no targets are `None`
         "Predict a whole set, in its order"
-        dl = self.in_order(ds_idx) if dl is None else dl
+        dl = self.in_order(ds_idx, dl)
         parts = self._preds(dl, act, with_input, with_decoded, with_loss)
         if stream: return parts
         with isolated_rng(): return tuple(together(o) for o in zip(*parts))
