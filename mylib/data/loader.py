@@ -163,6 +163,11 @@ class DataLoader(Loader):
         except UnequalShapes as e:
             raise UnequalShapes(e.shapes, [self.name_of(i) for i in idxs], k) from None
 
+    def _complete(self, loaded, idxs, epoch):
+        "Return the batch of what `_load` returned"
+        in_main = self._main_tfms and self.batch_size is not None
+        return self._finish_in_main(loaded, idxs, epoch) if in_main else loaded
+
     def _finish_in_main(self, samples, idxs, epoch, new_item=None):
         "Apply the steps that may use a global stream, each sample with its own seed, and stack the results"
         done = []
@@ -229,9 +234,7 @@ class DataLoader(Loader):
         chunks = [self._take_shard(order[b*bs:(b+1)*bs]) for b in range(start, len(self))]
         is_kept = self.shelf is not None and self.shelf.has(self.samples.positions)
         loaded = in_threads(lambda idxs: self._load(idxs, epoch), chunks, 0 if is_kept else self.num_workers)
-        for idxs,batch in zip(chunks, loaded):
-            in_main = self._main_tfms and self.batch_size is not None
-            yield self._finish_in_main(batch, idxs, epoch) if in_main else batch
+        for idxs,batch in zip(chunks, loaded): yield self._complete(batch, idxs, epoch)
 
     def batches(self, epoch:int|None=None, start:int=0) -> Iterator:
         epoch = self.epoch if epoch is None else epoch
@@ -245,9 +248,7 @@ class DataLoader(Loader):
     ): # On the CPU, without batch transforms
         "Load the first samples of the current epoch as one batch, without threads"
         idxs = self._take_shard(self.order(self.epoch)[:n])
-        batch = self._load(idxs, self.epoch)
-        in_main = self._main_tfms and self.batch_size is not None
-        return self._finish_in_main(batch, idxs, self.epoch) if in_main else batch
+        return self._complete(self._load(idxs, self.epoch), idxs, self.epoch)
 
     @concise
     def one_batch(self):

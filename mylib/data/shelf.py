@@ -13,7 +13,7 @@ Docs: https://mylib-team.github.io/mylib/data/shelf.html.md"""
 __all__ = ['Column', 'file_marks', 'Shelf', 'DiskShelf', 'shelf_for']
 
 # %% ../../nbs/data/13_shelf.ipynb #fb2c5ae7
-import hashlib, json, math, os, threading, weakref, zlib
+import json, math, os, threading, weakref, zlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..core.core import CannotWrite, whole_file
-from .store import FolderStore, MemoryStore
+from .store import FolderStore, MemoryStore, Store, hash_key
 
 # %% ../../nbs/data/13_shelf.ipynb #3745a9a1
 def _is_channels_last(x):
@@ -93,7 +93,7 @@ class Shelf:
     "Keeps samples by position, with one `Column` a slot; threads may write to it"
     def __init__(self,
         n:int, # Number of rows
-        store:MemoryStore|FolderStore, # Its budget is used
+        store:Store, # Its budget is used
     ):
         self.n,self._store = n,weakref.ref(store) # the store keeps its shelves alive, not the other way round
         self.there = np.zeros(n, dtype=bool)
@@ -235,13 +235,13 @@ class DiskShelf(Shelf):
 
 # %% ../../nbs/data/13_shelf.ipynb #d98e3ed0
 def shelf_for(
-    store:MemoryStore|FolderStore, # Where to keep samples
+    store:Store, # Where to keep samples
     root, # All items of a dataset, such as `mylib.data.dataset.Root`
     steps:Sequence[Callable], # What the samples are made by
     marks:Callable, # Called without arguments, returns text and numbers that the samples depend on; `None`: not known
 ) -> Shelf|None: # `None` if nothing can be kept
     "Return the shelf of a dataset for samples that went through `steps`"
-    if not isinstance(store, (MemoryStore, FolderStore)): return None
+    if not isinstance(store, Store): return None
     found = store.shelves.setdefault(root, {})
     key = tuple(map(id, steps))
     if key not in found: found[key] = _make_shelf(store, root, marks),list(steps) # keeps the steps, so ids stay unique
@@ -251,4 +251,4 @@ def _make_shelf(store, root, marks):
     if isinstance(store, MemoryStore): return Shelf(root.n, store)
     content = marks()
     if content is None: return None
-    return DiskShelf(root.n, store, hashlib.blake2b(repr(content).encode(), digest_size=16).hexdigest())
+    return DiskShelf(root.n, store, hash_key(content))

@@ -55,6 +55,9 @@ class Application:
     def learner(self, dls:DataLoaders, args:Namespace, out:Path) -> Learner:
         "Make a learner that puts its files into the folder `out`"
         raise NotImplementedError
+    def starts_trained(self, _args:Namespace) -> bool:
+        "Tell whether the learner begins with weights that were trained before"
+        return False
     def is_of(self, learn:Learner) -> bool:
         "Tell whether a loaded learner is for data of this kind"
         raise NotImplementedError
@@ -88,6 +91,7 @@ class Images(Application):
     def learner(self, dls, args, out):
         return vision_learner(dls, args.arch, pretrained=args.pretrained, weights=args.weights, metrics=accuracy,
                               path=out)
+    def starts_trained(self, args): return bool(args.pretrained or args.weights)
     def is_of(self, learn): return isinstance(learn.dls.blocks[0], ImageBlock)
     def requests(self, path):
         if not verify_image(path):
@@ -97,10 +101,12 @@ class Images(Application):
 # %% ../../nbs/deploy/04_apps.ipynb #6bfade89
 def open_table(
     path:Path, # A CSV or Parquet file
+    names_only:bool=False, # Leave the rows out, where that saves reading them?
 ) -> pd.DataFrame:
     "Read a table"
-    if path.suffix=='.parquet' and path.is_file(): return pd.read_parquet(path)
-    return read_table(path, **({'sep': '\t'} if path.suffix=='.tsv' else {}))
+    kind = path.suffix.lower()
+    if kind=='.parquet' and path.is_file(): return pd.read_parquet(path)
+    return read_table(path, sep='\t' if kind=='.tsv' else ',', nrows=0 if names_only else None)
 
 def is_table(
     path:Path, # Anything
@@ -141,7 +147,8 @@ class Ratings(Application):
     looks_like = 'a CSV or Parquet file with columns such as user, item and rating'
 
     def claims(self, path, args):
-        return is_table(path) and args.target is None and rating_columns(list(open_table(path))) is not None
+        if not is_table(path) or args.target is not None: return False
+        return rating_columns(list(open_table(path, names_only=True))) is not None
     def loaders(self, path, args):
         df = open_table(path)
         found = rating_columns(list(df))

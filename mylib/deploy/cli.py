@@ -47,6 +47,7 @@ def digits_loaders(
 class Digits(Images):
     "The handwritten digits that come with the library"
     default_arch,epochs = 'small_resnet',30
+    def starts_trained(self, _args): return False
     def loaders(self, _path, args): return digits_loaders(args.bs, args.seed)
     def learner(self, dls, _args, out):
         torch.set_num_threads(1) # a net so small gains little from more, and loses much where others need the cores
@@ -174,7 +175,7 @@ def _fit(learn, app, args, lr):
     log = CSVLogger('metrics.csv', append=True)
     epochs,how = args.epochs or app.epochs,dict(cbs=log, checkpoint='checkpoint', resume=args.resume)
     try:
-        if type(app) is Images and (args.pretrained or args.weights): learn.fine_tune(epochs, lr, **how)
+        if app.starts_trained(args): learn.fine_tune(epochs, lr, **how)
         else: learn.fit_one_cycle(epochs, lr, **how)
     except KeyboardInterrupt as e:
         where = f"Go on with: mylib train --resume --out {learn.path}"
@@ -182,16 +183,20 @@ def _fit(learn, app, args, lr):
 
 def _facts(app, args, learn, lr):
     "What the report says about how the model was made"
-    pretrained = type(app) is Images and (args.pretrained or args.weights)
+    pretrained = app.starts_trained(args)
     weights = str(args.weights or 'pre-trained') if pretrained else 'random'
     return {'Data': str(args.path or 'embedded digits'), **({'Target': args.target} if args.target else {}),
             'Architecture': args.arch + ('' if pretrained else ', from scratch'), 'Weights': weights,
             'Learning rate': f'{lr:.2e} ({"given" if args.lr else "found"})', 'Batch size': str(args.bs),
             'Seed': str(args.seed), 'Device': str(learn.device)}
 
+def _count_classes(dls):
+    "How many classes there are, or `None` where numbers are predicted"
+    return dls.c if dls.targets.vocab is not None else None
+
 def _said(app, dls):
     "How much data there is, in words"
-    n = dls.c if isinstance(dls.c, int) and dls.targets.vocab is not None else None
+    n = _count_classes(dls)
     sizes = f"{len(dls.train_ds)} training and {len(dls.valid_ds)} validation {app.things}"
     return sizes + (f" of {n} classes" if n else '')
 
@@ -227,7 +232,7 @@ def _finish(learn, app, args, finder, suggested, lr, began):
     "Leave the model and the report, and say how good it became and where they are"
     out,model = learn.path,learn.export('model.mylib')
     title = 'Handwritten digits' if args.path is None else _name(args)
-    n = learn.dls.c if learn.dls.targets.vocab is not None else None
+    n = _count_classes(learn.dls)
     report = write_report(out/'report.html', learn, title=title+(f': {n} classes' if n else ''), finder=finder,
                           suggested=suggested, facts=_facts(app, args, learn, lr))
     _remember(out, args, complete=True)

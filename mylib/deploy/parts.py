@@ -27,7 +27,7 @@ def _tables():
     for room in rooms:
         module = importlib.import_module(f'mylib.{room}.parts')
         found.update({f'{room}.{name}': (f'mylib.{room}.{place}', attr) for name,(place,attr) in module.parts.items()})
-        loose.update({f'{room}.{name}': checks for name,checks in module.loose_args.items()})
+        loose.update({f'{room}.{name}': checks for name,checks in getattr(module, 'loose_args', {}).items()})
     return found,loose
 
 _table,_loose_args = _tables()

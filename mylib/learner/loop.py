@@ -14,6 +14,7 @@ __all__ = ['loop_lines']
 # %% ../../nbs/learner/06_loop.ipynb #a230bdab
 from collections.abc import Sequence
 
+from ..core.core import listed
 from ..core.order import ordered
 from ..callback.run import Callback, Changer, listeners
 
@@ -37,8 +38,6 @@ def _walk(body, depth, names):
         if isinstance(o, dict):
             for phase,inner in o.items():
                 yield '  '*depth+phase
-                yield from _walk((f'before_{phase}', *_listed(inner), f'after_{phase}'), depth+1, names)
+                yield from _walk((f'before_{phase}', *listed(inner), f'after_{phase}'), depth+1, names)
         elif o not in names: yield '  '*depth+o
         elif names[o]: yield f"{'  '*depth}{o}: {', '.join(names[o])}"
-
-def _listed(body): return (body,) if isinstance(body, dict) else body

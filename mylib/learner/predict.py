@@ -61,7 +61,6 @@ class Answer:
     ):
         self.targets,self.preds,self.values = targets,preds,values
         self.decoded = targets.decode(values, sample)
-
         self.label = self.decoded[0] if len(self.decoded)==1 else self.decoded # of several targets a tuple
 
     @property
