@@ -278,6 +278,31 @@ def test_a_forked_child_answers(tmp_path):
     assert code==0
 
 
+class Roundabout(nn.Module):
+    "A model whose dropout is reached through `way(dropout)`, not as a child of the module that calls it"
+    def __init__(self, way):
+        super().__init__()
+        self.body,self.drop = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),nn.Dropout()
+        self.way = way(self.drop)
+    def forward(self, x): return self.way(self.body(x))
+
+
+@pytest.mark.parametrize('way', [lambda d: d.forward, lambda d: lambda x: d(x), lambda d: nn.Sequential(d).__call__, None])
+def test_no_dropout_in_a_prediction(way):
+    learn = digits_learner()
+    set_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Dropout()) if way is None else Roundabout(way)
+    layers = net[:2] if way is None else net.body
+    learn.model = torch.compile(net, backend='eager') if way is None else net
+    learn.model.train()
+    files = sorted(get_image_files(digits_folder()))[:20]
+    xb = torch.stack([torch.from_numpy(np.array(Image.open(f).convert('L'))) for f in files])[:,None]/255
+    with torch.no_grad(): expected = layers(xb).softmax(-1)
+    assert all(torch.allclose(learn.predict(f)[2], p, atol=1e-6) for f,p in zip(files, expected))
+    assert torch.allclose(learn.get_preds(dl=learn.dls.test_dl(files))[0], expected, atol=1e-6)
+    assert all(m.training for m in learn.model.modules())
+
+
 def functions_of_ours(f):
     "The functions of the package that `f` goes through"
     import mylib
@@ -294,7 +319,7 @@ def test_a_picture_is_predicted_in_few_functions():
     learn,file = digits_learner(),next(iter(get_image_files(digits_folder())))
     learn.predict(file)
     found = functions_of_ours(lambda: learn.predict(file))
-    assert len(found)<=50, sorted(f'{Path(c.co_filename).name}:{c.co_name}' for c in found)
+    assert len(found)<=40, sorted(f'{Path(c.co_filename).name}:{c.co_name}' for c in found)
 
 
 def test_what_an_item_is_is_said():

@@ -22,7 +22,7 @@ from torch import nn
 
 from ..core.core import rng_state
 from ..core.order import ordered
-from ..nn.hooks import set_mode
+from ..nn.mode import set_mode
 
 # %% ../../nbs/callback/00_run.ipynb #a808bf8d
 phases = 'fit', 'epoch', 'train', 'valid', 'batch', 'step'

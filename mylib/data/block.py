@@ -77,6 +77,7 @@ class InputBlock(TransformBlock):
     "A slot that a model is given"
     only_first = False # Must it be the first slot?
     try_weights = False # Is a loaded model tried with its weights too, not only with their shapes?
+    answer:Callable|None = None # Makes a report of the inputs, a batch of one, and the decoded prediction
 
     def blank(self):
         "Return an empty item, to try a loaded model on"
@@ -84,9 +85,6 @@ class InputBlock(TransformBlock):
     def empty(self, _blocks:Sequence[TransformBlock], _n_inp:int):
         "Return a dataset without items, whose first Block this is; `None`: samples are made one item at a time"
         return None
-    def answer(self, _inputs:tuple, target):
-        "Return what to report for the decoded prediction `target` about `_inputs`, a batch of one"
-        return target
     def try_out(self, _model:Callable, _inputs:tuple, _target):
         "Raise an error if a loaded `_model` fails on `_inputs`, which this Block made, or if `_target` cannot be shown"
 

@@ -21,7 +21,7 @@ from ..core.core import UsageError, concise, default_device, isolated_rng
 from .dataset import Datasets
 from .target import Targets
 from .layout import Layout
-from .contract import Loader, as_loader
+from .contract import Loader, as_loader, not_ours
 from .loader import DataLoader
 from .block import TransformBlock
 
@@ -229,9 +229,7 @@ def our_loader(
 ) -> DataLoader: # `dl`
     "Raise a `UsageError` unless `dl` is a loader of this library"
     if isinstance(dl, DataLoader): return dl
-    kind = type(getattr(dl, 'loader', dl))
-    raise UsageError(f"`{what}` needs a loader of this library, but got a {kind.__module__}.{kind.__name__}. "
-                     "Make loaders with DataLoaders.from_dsets(train_ds, valid_ds).")
+    raise not_ours(dl, what)
 
 # %% ../../nbs/data/18_loaders.ipynb #fb4f95f9
 def _repeat_sample(dl, n):

@@ -80,7 +80,8 @@ class Interpretation:
         samples = self.samples(idxs) if samples is None else samples
         def rows(x): return self.dls.rows_of(_take(x, list(idxs)))
         found = zip(rows(self.preds), rows(self.decoded), rows(self.targs), samples)
-        return [(Answer(self.dls.targets, p, v, s), self.dls.decode_targets(t, s)) for p,v,t,s in found]
+        decode = self.dls.decode_targets
+        return [(Answer(self.dls.targets, p, v, decode(v, s)), decode(t, s)) for p,v,t,s in found]
 
     def verdicts(self,
         idxs:Sequence[int], # Positions in the set

@@ -310,15 +310,17 @@ class Learner:
         act:Callable|None=None, # From output to prediction; `None`: what the loss or the Block says
     ) -> Predictor:
         "Return what predicts as this learner does now; made anew only when something that it depends on has changed"
-        self._place_model()
         dls,dl = self.dls,self.dls.loaders[-1]
-        of_loss = [getattr(self.loss_func, n, None) for n in ('activation', 'decodes')]
-        made_of = [self.model, dls, dl, self.device, self.precision, act, self.activation, self.decoder, *of_loss]
+        by_loss = [getattr(self.loss_func, 'activation', None), getattr(self.loss_func, 'decodes', None)]
+        places = [next((p.device for p in self.model.parameters()), None), dls.loaders[0].device]
+        made_of = [self.model, dls, dl, *places, self.precision, act, self.activation, self.decoder, *by_loss]
         before,made = self._predictor
         as_values = MethodType,torch.device,str # made anew at each look, or equal enough
         if made and all(a is b or isinstance(a, as_values) and a==b for a,b in zip(before, made_of)): return made
-        activation,decoder = self.activation_and_decoder()
-        made = Predictor(self.model, dl, dls.n_inp, dls.targets, act or activation, decoder, self.mixed_dtype)
+        self._place_model()
+        (activation,decoder),first = self.activation_and_decoder(),dls.blocks[0]
+        report = first.answer if isinstance(first, InputBlock) else None
+        made = Predictor(self.model, dl, dls.n_inp, dls.targets, act or activation, decoder, self.mixed_dtype, report)
         self._predictor = made_of,made
         return made
 
@@ -356,12 +358,10 @@ class Learner:
     ) -> tuple: # ([input,] what it is called, the decoded prediction, the prediction); several targets are tuples
         "Predict one item"
         p = self.predictor()
-        first = our_loader(p.dl, 'predict').samples.blocks[0]
-        with isolated_torch_rng(): inputs,answer = p.predict(item)
-        called = first.answer(inputs, answer.label) if isinstance(first, InputBlock) else answer.label
-        several = len(answer.values)>1
-        res = called, *(o if several else o[0] for o in (answer.values, answer.preds))
-        return (p.dl.decode_batch(inputs)[0][0], *res) if with_input else res
+        with isolated_torch_rng(p.dl.device): inputs,answer = p.predict(item)
+        label,*res = (o if len(o)>1 else o[0] for o in (answer.decoded, answer.values, answer.preds))
+        called = label if p.report is None else p.report(inputs, label)
+        return (p.dl.decode_batch(inputs)[0][0], called, *res) if with_input else (called, *res)
 
     @concise
     def show_results(self,

@@ -52,12 +52,11 @@ class View(Module):
     ): self.size = size
     def forward(self, x): return x.reshape(len(x), *self.size)
 
-class Flatten(Module):
+class Flatten(nn.Flatten):
     "Flatten all axes except the batch"
     def __init__(self,
         full:bool=False, # Flatten the batch too?
-    ): self.full = full
-    def forward(self, x): return x.reshape(-1) if self.full else x.reshape(len(x), -1)
+    ): super().__init__(0 if full else 1)
 
 # %% ../../nbs/nn/00_layers.ipynb #8735955d
 class AdaptiveConcatPool2d(Module):

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..core.core import UsageError, concise, listed, near, warn
 from ..learner.learner import Learner
-from ..learner.predict import eval_view
+from ..nn.mode import eval_mode
 
 # %% ../../nbs/tabular/34_recommend.ipynb #8f6a9288
 def _dataset_and_names(learn):
@@ -46,11 +46,11 @@ def score_items(
 ) -> Tensor: # (n, n_items), on the CPU; column 0 is for an unknown item
     "Predict the rating of each item by each of `users`"
     items = torch.arange(len(_dataset_and_names(learn)[2]), device=learn.device)
-    model = eval_view(learn.model.to(learn.device))
-    def scores(some):
+    def scores(model, some):
         pairs = torch.stack([some.to(learn.device).repeat_interleave(len(items)), items.repeat(len(some))], 1)
         return model(pairs).reshape(len(some), len(items)).float().cpu()
-    return torch.cat([scores(o) for o in users.split(max(1, 2**17//len(items)))])
+    with eval_mode(learn.model.to(learn.device)) as model:
+        return torch.cat([scores(model, o) for o in users.split(max(1, 2**17//len(items)))])
 
 # %% ../../nbs/tabular/34_recommend.ipynb #7e6f4ee4
 def _mask_rated(learn, user, n_items):

@@ -47,6 +47,7 @@ class ArrayImage(Image.Image):
     def _of(cls, a, full=None):
         "Return an image of the array `a`, which nobody may write to"
         im = cls()
+        del im._im # see `__getattr__`
         im._array,im._size = a,a.shape[1::-1]
         im._mode = 'RGB' if a.ndim==3 else 'L' if a.dtype==np.uint8 else 'I'
         if full not in (None, im.size): im._full = full
@@ -55,22 +56,19 @@ class ArrayImage(Image.Image):
     @classmethod
     def _adopt(cls, im, full=None):
         "Return an image of this class that takes over the pixels of `im`, which nobody else may hold"
-        im = im._new(im.im)
-        im.__class__,im.info = cls,{}
-        if full not in (None, im.size): im._full = full
-        return im
+        new = cls()
+        new._im,new._mode,new._size = im.im,im.mode,im.size
+        if full not in (None, im.size): new._full = full
+        return new
 
-    @property
-    def im(self):
-        "PIL's own memory, filled from the array when it is first asked for"
-        if self._array is not None: self._im,self._array = Image.fromarray(self._array).im,None
-        return Image.Image.im.fget(self)
-    @im.setter
+    def __getattr__(self, name):
+        "PIL's own memory, `_im`, filled from the array when it is first asked for"
+        if name!='_im': raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        self.im = Image.fromarray(self._array).im
+        return self._im
+    @Image.Image.im.setter
     def im(self, im): self._im,self._array = im,None
 
-    def load(self):
-        "Fill PIL's own memory, and decode the file if that is still to be done"
-        return self.im and super().load()
     def pixels(self) -> np.ndarray:
         "Return the pixels (height, width[, 3]), for reading only"
         return np.array(self) if self._array is None else self._array

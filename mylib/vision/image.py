@@ -44,7 +44,7 @@ def decode_image(
     size,(turn,full) = im.size if side is None else shrink_size(im.size, side),find_upright(im)
     if size!=im.size: im.draft(None, size)
     im.load()
-    new = cls._adopt(cls._convert(im))
+    new = cls._of(np.array(cls._convert(im)))
     if size!=new.size: new = new.resize(size, resample)
     if turn is not None: new = new.transpose(turn)
     if full!=new.size: new._full = full
@@ -75,7 +75,7 @@ class PILImage(ArrayImage):
                              "Pass a path, the bytes of a file, a PIL image, an array or a tensor.")
         try: im.load()
         except OSError as e: raise unreadable(getattr(im, 'filename', None) or 'The PIL image', e) from e
-        new,full = decode_image(im, side, cls, cls._resample).copy(),getattr(im, '_full', None)
+        new,full = decode_image(im, side, cls, cls._resample),getattr(im, '_full', None)
         if full is not None: new._full = full
         return new
 

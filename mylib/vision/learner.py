@@ -19,7 +19,7 @@ import torch
 
 from ..core.core import UsageError, concise, isolated_rng
 from ..core.delegates import delegates, taken_by
-from ..nn.hooks import eval_mode
+from ..nn.mode import eval_mode
 from ..data.loaders import DataLoaders
 from ..learner.learner import Learner
 from ..learner.outputs import count_outputs
@@ -38,8 +38,8 @@ def _find_image_shape(dls):
 # %% ../../nbs/vision/32_learner.ipynb #58f342fe
 def _try_size(model, n_in, side):
     "Send one image through `model`; an error says which size it takes"
-    with torch.no_grad(), eval_mode(model):
-        try: model(torch.zeros(1, n_in, *side))
+    with torch.no_grad(), eval_mode(model) as still:
+        try: still(torch.zeros(1, n_in, *side))
         except (RuntimeError, AssertionError, ValueError) as e:
             own = getattr(getattr(model[0], 'model', None), 'pretrained_cfg', {}).get('input_size')
             size = side if side[0]!=side[1] else side[0]
