@@ -14,7 +14,7 @@ __all__ = ['TransformBlock', 'InputBlock', 'TargetBlock', 'as_target', 'Category
            'RegressionBlock']
 
 # %% ../../nbs/data/08_block.ipynb #5e00d428
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class TransformBlock:
         self.type_tfms,self.item_tfms,self.batch_tfms = listed(type_tfms),listed(item_tfms),listed(batch_tfms)
         self.dl_type,self.dls_kwargs = dl_type,dls_kwargs or {}
 
+    def setup(self): "Use what the steps have learned from the training items"
     def collate(self, values:list, _samples:list[tuple]):
         "Return the `values` that `_samples` have in this slot as one slot of a batch"
         return stack_values(values)
@@ -103,20 +104,25 @@ class TargetBlock(TransformBlock):
     def check(self, where:str):
         "Raise a `UsageError` if nothing can be learned from the training items, whose source is called `where`"
 
-    def check_columns(self, cols:Mapping):
-        "Raise a `UsageError` if this target cannot be made from `cols`, name to array"
-        if len(cols)==1: return
-        raise UsageError(f"{self!r} is for one column, but `y_names` has {len(cols)}: {list(cols)}. "
-                         f"Pass one name, or MultiCategoryBlock(encoded=True, vocab={list(cols)}).")
+    def check_columns(self, names:Collection[str]):
+        "Raise a `UsageError` if this target cannot be made from the columns `names` of a table"
+        if len(names)==1: return
+        raise UsageError(f"{self!r} is for one column, but `y_names` has {len(names)}: {list(names)}. "
+                         f"Pass one name, or MultiCategoryBlock(encoded=True, vocab={list(names)}).")
     def setup_columns(self, cols:Mapping, train:np.ndarray):
         "Learn from the rows of `cols`, name to array, at the positions `train`"
         (col,) = cols.values()
         for f in self.type_tfms[:1]:
             if hasattr(f, 'setups'): f.setups([col[i] for i in train])
+        self.setup()
     def encode_columns(self, cols:Mapping) -> np.ndarray: # (n, ...), as batches hold them
         "Encode all rows of `cols`, name to array"
         (col,),steps = cols.values(),Pipeline(self.type_tfms)
         return np.asarray(self.collate([steps(o) for o in col], []))
+    def as_columns(self, y, names:Sequence[str]) -> dict:
+        "Return a decoded value for the columns of a table: column to value; it was made from the columns `names`"
+        name = names[0] if len(names)==1 else 'labels'
+        return {name: y if isinstance(y, (int, float, str, bool)) else self.text(y)}
 
 # %% ../../nbs/data/08_block.ipynb #f4033742
 class _AsTarget(TargetBlock):
@@ -184,13 +190,6 @@ class CategoryBlock(TargetBlock):
                          f"in {int((codes==i).sum())} rows. Split otherwise, drop these rows, "
                          "or pass y_block=CategoryBlock(vocab=[...]).")
 
-# %% ../../nbs/data/08_block.ipynb #843796c0
-class _OneHotOfVocab(OneHotEncode):
-    "A `OneHotEncode` whose width is the size of the vocabulary that the step `cats` will learn"
-    def __init__(self, cats): self.cats = cats
-    @property
-    def c(self): return len(self.cats.vocab)
-
 # %% ../../nbs/data/08_block.ipynb #1678240f
 def _stack_columns(cols):
     "Return columns of numbers, name to array, as rows of float32"
@@ -213,12 +212,16 @@ class MultiCategoryBlock(TargetBlock):
             raise UsageError("`encoded` targets have no names in them. Pass vocab=[...], one name a column.")
         self.encoded,self.add_na = encoded,add_na
         cats = EncodedMultiCategorize(vocab) if encoded else MultiCategorize(vocab, add_na)
-        super().__init__([cats] if encoded else [cats, _OneHotOfVocab(cats)])
+        super().__init__([cats] if encoded else [cats, OneHotEncode(self._count(cats))])
+
+    def _count(self, cats): return None if cats.vocab is None else len(cats.vocab)
+    def setup(self):
+        if not self.encoded: self.type_tfms[1].c = self.n_out
 
     @property
     def n_out(self):
         "One output a label"
-        return None if self.vocab is None else len(self.vocab)
+        return self._count(self)
     @property
     def part_args(self): return dict(encoded=self.encoded, vocab=list(self.vocab), add_na=self.add_na)
     def make_loss(self): return BCEWithLogitsLossFlat()
@@ -226,10 +229,11 @@ class MultiCategoryBlock(TargetBlock):
     def check(self, where):
         if not self.vocab: raise UsageError(f"No item in {where} has a label. Check `get_y`.")
 
-    def check_columns(self, cols):
-        if not self.encoded: return super().check_columns(cols)
-        if len(self.vocab)!=len(cols):
-            raise UsageError(f"{self!r} has {len(self.vocab)} labels for {len(cols)} columns. Pass vocab={list(cols)}.")
+    def check_columns(self, names):
+        if not self.encoded: return super().check_columns(names)
+        if len(self.vocab)!=len(names):
+            raise UsageError(f"{self!r} has {len(self.vocab)} labels for {len(names)} columns. "
+                             f"Pass vocab={list(names)}.")
     def setup_columns(self, cols, train):
         if not self.encoded: super().setup_columns(cols, train)
     def encode_columns(self, cols):
@@ -258,7 +262,11 @@ class RegressionBlock(TargetBlock):
     def make_loss(self): return MSELossFlat()
     def text(self, x): return f'{x:.4g}' if isinstance(x, float) else ', '.join(f'{o:.4g}' for o in x)
 
-    def check_columns(self, _cols): "Any number of columns is one target"
+    def check_columns(self, names):
+        if self.n_out in (None, len(names)): return
+        raise UsageError(f"{self!r} is for {self.n_out} numbers, but `y_names` has {len(names)}: {list(names)}. "
+                         f"Pass RegressionBlock({len(names)}).")
+    def as_columns(self, y, names): return dict(zip(names, y)) if len(names)>1 else super().as_columns(y, names)
     def setup_columns(self, cols, train):
         self.type_tfms[0].n_out = len(cols)
         for name,col in cols.items():

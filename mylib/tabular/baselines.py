@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from ..core.core import UsageError, check_option, concise
-from ..data.block import CategoryBlock, MultiCategoryBlock
 from ..learner.learner import Learner
 from .table import TabularPandas
 
@@ -97,10 +96,9 @@ def _predict_learner(learn, targ):
     raise UsageError(f"The learner's validation rows ({len(mine)}) are not those of the table ({len(targ)}). "
                      "Make its loaders of this table: tabular_learner(to.dataloaders()).")
 
-def _kind_of(target):
-    "Return which measures fit a target, as for `table_errors`"
-    if isinstance(target, CategoryBlock): return 'class'
-    return 'labels' if isinstance(target, MultiCategoryBlock) else 'numbers'
+def _kind_of(target, y):
+    "Return which measures fit a target whose encoded values are `y`, as for `table_errors`"
+    return 'numbers' if target.vocab is None else 'class' if y.ndim==1 else 'labels'
 
 @concise
 def tabular_baselines(
@@ -110,8 +108,8 @@ def tabular_baselines(
     seed:int=0, # Fixes random forest and boosting
 ) -> pd.DataFrame: # A row a model: its measures, and the seconds to fit (`learn`: its last fit) and predict
     "Compare a constant guess, a random forest, boosting and perhaps a learner on the same rows"
-    kind,_ = _kind_of(to.y_block),to.valid # which raises an error if there are no validation rows
-    (x,y),(x_valid,y_valid) = _arrays_of(to, 0),_arrays_of(to, 1)
+    (x,y),_ = _arrays_of(to, 0),to.valid # which raises an error if there are no validation rows
+    (x_valid,y_valid),kind = _arrays_of(to, 1),_kind_of(to.y_block, y)
     tasks = {'constant guess': lambda: _guess_constant(kind, y, len(y_valid), to.c)}
     for name,make in _tree_makers(kind!='numbers', [len(o) for o in to.classes.values()], seed).items():
         tasks[name] = lambda make=make: _fit_predict(make, kind, x, y, x_valid, to.c)

@@ -26,7 +26,7 @@ from ..core.order import ordered
 from ..core.part import part
 from ..data.layout import TableLayout
 from ..data.column import numbers
-from ..data.block import CategoryBlock, InputBlock, RegressionBlock, TargetBlock, TransformBlock, as_target
+from ..data.block import InputBlock, TargetBlock, TransformBlock, as_target
 from .columns import columns_of
 from .predicted import PredictedRow
 from .processor import TabularProc, column_names, run_procs
@@ -42,11 +42,8 @@ def with_targets(
     suffix:str='', # Appended to each name
 ) -> pd.DataFrame: # A new frame
     "Add columns of targets to a frame of rows"
-    if isinstance(target, RegressionBlock) and len(y_names)>1:
-        return frame.assign(**{f'{n}{suffix}': [y[j] for y in ys] for j,n in enumerate(y_names)})
-    name = y_names[0] if len(y_names)==1 else 'labels'
-    values = [y if isinstance(y, (int, float, str, bool)) else target.text(y) for y in ys]
-    return frame.assign(**{f'{name}{suffix}': values})
+    rows = [target.as_columns(y, y_names) for y in ys]
+    return frame.assign(**{f'{n}{suffix}': [r[n] for r in rows] for n in (rows[0] if rows else y_names)})
 
 class RowLayout(TableLayout):
     "Show samples as the rows of their table; the first Block is a `TableBlock`"
@@ -202,6 +199,11 @@ def _check_codes(name, x):
 
 # %% ../../nbs/tabular/08_block.ipynb #d7e5da54
 
+def _is_misfit(target, names):
+    try: target.check_columns(names)
+    except UsageError: return True
+    return False
+
 def _find_misfits(block, blocks):
     "Yield what may be wrong, each with its message; a check may assume that those before it passed"
     inputs,procs = [*block.cat_names, *block.cont_names],block.procs
@@ -214,8 +216,7 @@ def _find_misfits(block, blocks):
     yield not (is_target and plain), lambda: (
         f"has the blocks {blocks[1:]} after it, but needs a plain one for its numbers, and one for its target. "
         "Export the model again.")
-    n = target.n_out if isinstance(target, RegressionBlock) else 1 if isinstance(target, CategoryBlock) else None
-    yield not block.y_names or n is not None and len(block.y_names)!=n, lambda: (
+    yield not block.y_names or _is_misfit(target, block.y_names), lambda: (
         f"names {len(block.y_names)} targets, which does not fit {target!r}. Export the model again.")
     yield len(procs)>100, lambda: (
         f"is prepared by {len(procs)} processors, but 100 are the most. Do not trust the file.")
