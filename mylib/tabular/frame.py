@@ -72,7 +72,7 @@ def check_columns(
     there = list(df.columns)
     lacking = [n for n in names if n not in there]
     sep = _separator(df) if lacking else None
-    asks = f'`{what}` names' if what.isidentifier() else f'{what[0].upper()}{what[1:]} needs'
+    asks = f'`{what}` names' if what.lstrip('-').isidentifier() else f'{what[0].upper()}{what[1:]} needs'
     if sep:
         raise UsageError(f"{asks} {lacking[0]!r}, but the table has a single column, {str(there[0])[:60]!r}. "
                          f"The file seems to be separated by {sep!r}: read it with sep={sep!r}.")
