@@ -41,6 +41,7 @@ from ..tabular.data import TabularDataLoaders, read_table
 from ..tabular.frame import check_columns
 from ..tabular.learner import tabular_learner
 from ..tabular.ratings import CollabDataLoaders
+from ..tabular.source import ParquetSource
 
 # %% ../../nbs/deploy/05_apps.ipynb #ea6fa2a2
 class Application:
@@ -125,7 +126,9 @@ def open_table(
 ) -> pd.DataFrame:
     "Read a table"
     kind = path.suffix.lower()
-    if kind=='.parquet' and path.is_file(): return pd.read_parquet(path)
+    if kind=='.parquet':
+        names = ParquetSource(path).columns
+        return pd.DataFrame(columns=names) if names_only else pd.read_parquet(path)
     return read_table(path, sep='\t' if kind=='.tsv' else ',', nrows=0 if names_only else None)
 
 def is_table(
