@@ -33,6 +33,7 @@ class Samples:
     blocks:list
     n_inp:int
     by_rows = False # Does `rows` return a whole batch at once?
+    by_steps = False # Are its `pipes` applied to an item when it is read, as in `Datasets`?
     bare = False # Is a sample the value of its only slot, rather than a tuple?
     new_only = False # Is it empty and only useful for `on_items`, as after loading a learner from a file?
 
@@ -49,6 +50,9 @@ class Samples:
     def on_items(self, items:Sequence, *, with_targets:bool=False, raw:bool=False) -> 'Samples':
         "Return a dataset of new `items`: of the kind trained on or, if `raw`, what the Block of the first slot opens"
         raise NotImplementedError
+    def map_steps(self, _f:Callable) -> 'Samples':
+        "Return the same dataset with each step `s` replaced by `_f(s)`, if it is made by steps"
+        return self
     def inputs_of(self, item) -> tuple:
         "Return the input slots of a new `item`, which is what the Block of the first slot opens"
         return as_slots(self.on_items([item], raw=True)[0])
@@ -83,6 +87,7 @@ class Root:
 # %% ../../nbs/data/11_dataset.ipynb #46870570
 class Datasets(Samples):
     "The samples of `items`, with one pipeline a slot; `train` and `valid` are its parts"
+    by_steps = True
     def __init__(self,
         items:Sequence, # Anything with a length that can be indexed, or a data frame
         tfms:Sequence|None=None, # A list of steps for each slot; `None`: one slot, the item itself

@@ -23,6 +23,10 @@ from .transform import Transform
 from .vocab import CategoryMap, is_missing, plain_value
 
 # %% ../../nbs/data/07_encode.ipynb #adf23af0
+def _given_vocab(vocab, add_na):
+    "The categories that a user gave, in his order, or `None`"
+    return None if vocab is None else CategoryMap(vocab, sort=False, add_na=add_na and '#na#' not in vocab)
+
 @part('data.Categorize')
 class Categorize(Transform):
     "Map a category to its position; the categories are learned from the training items, or given as `vocab`"
@@ -32,8 +36,7 @@ class Categorize(Transform):
         sort:bool=True, # Sort them? Otherwise in order of first appearance
         add_na:bool=False, # Use '#na#' for a missing or unknown category?
     ):
-        self.sort,self.add_na,self.vocab = sort,add_na,None
-        if vocab is not None: self.vocab = CategoryMap(vocab, sort=False, add_na=add_na and '#na#' not in vocab)
+        self.sort,self.add_na,self.vocab = sort,add_na,_given_vocab(vocab, add_na)
 
     def setups(self, items):
         if self.vocab is None: self.vocab = CategoryMap(items, self.sort, self.add_na)
@@ -63,8 +66,7 @@ class MultiCategorize(Transform):
         vocab:Sequence|None=None, # The labels; `None`: those of the training items
         add_na:bool=False, # Use '#na#' for an unknown label?
     ):
-        self.add_na,self.vocab = add_na,None
-        if vocab is not None: self.vocab = CategoryMap(vocab, sort=False, add_na=add_na and '#na#' not in vocab)
+        self.add_na,self.vocab = add_na,_given_vocab(vocab, add_na)
 
     def setups(self, items):
         if self.vocab is None: self.vocab = CategoryMap(_AllLabels(items), add_na=self.add_na)

@@ -22,7 +22,7 @@ from .transform import Kept, Opener, RandTransform, Transform, as_slots, transfo
 from .stack import UnequalShapes
 from .block import TransformBlock
 from .trace import brief
-from .dataset import Datasets, Samples
+from .dataset import Samples
 from .store import make_store
 from .shelf import file_marks
 from .threads import in_threads
@@ -33,11 +33,13 @@ from .order import check_shard, epoch_order, take_shard
 # %% ../../nbs/data/18_loader.ipynb #a1b95eb8
 def _choose_threads(samples):
     "Return how many threads to use for `samples` by default"
-    return min(8, os.cpu_count() or 1) if isinstance(samples, Datasets) and not samples.by_rows else 0
+    return min(8, os.cpu_count() or 1) if samples.by_steps and not samples.by_rows else 0
 
 # %% ../../nbs/data/18_loader.ipynb #c5cca912
 class DataLoader(Loader):
     "Iterate over a dataset in batches, which depend only on the seed and the epoch"
+    samples:Samples
+
     def __init__(self,
         dataset, # Anything with a length that can be indexed
         batch_size:int|None=64, # Samples in a batch; `None`: each item of `dataset` is a batch already
@@ -91,7 +93,7 @@ class DataLoader(Loader):
         self._random = any(isinstance(f, RandTransform) for f in self.item_tfms)
         self.shelf = None
         self._opening = self._keeping = self._open_small(self.samples)
-        if not isinstance(self.samples, Datasets): return
+        if not self.samples.by_steps: return
         self.cache = make_store(self.cache)
         if self.cache is None: return
         self._keeping = self._opening.map_steps(lambda f: Kept(f, self.cache) if isinstance(f, Opener) else f)
@@ -99,7 +101,6 @@ class DataLoader(Loader):
 
     def _open_small(self, samples):
         "Return `samples`, opened no larger than the item transforms need"
-        if not isinstance(samples, Datasets): return samples
         side = needed_side(self.item_tfms)
         return samples.map_steps(lambda f: f.at_side(side) if isinstance(f, Opener) else f)
 
@@ -131,7 +132,7 @@ class DataLoader(Loader):
         new_item=None, # The item, if it is none of the dataset's
     ) -> str:
         "Return what to call sample `i` in a message"
-        item = self.samples.item(i) if new_item is None and isinstance(self.samples, Datasets) else new_item
+        item = self.samples.item(i) if new_item is None and self.samples.by_steps else new_item
         return f"item {i}" + (f" ({item})" if isinstance(item, (str, os.PathLike)) else '')
 
     def _load(self, idxs, epoch):

@@ -16,6 +16,7 @@ __all__ = ['keep_modes', 'set_mode', 'eval_mode']
 import gc, threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from types import FunctionType, ModuleType
 from weakref import ReferenceType
 
@@ -54,7 +55,7 @@ def _reaches(
     seen:set[int] = set()
     while left:
         o = left.pop()
-        if id(o) in wanted or len(seen)>limit: return True
+        if id(o) in wanted or len(seen)>limit or isinstance(o, torch._C.ScriptModule): return True
         if id(o) in seen or type(o) in _plain or isinstance(o, (type, ModuleType, Tensor)): continue
         seen.add(id(o))
         if isinstance(o, FunctionType):
@@ -69,23 +70,29 @@ def _reaches(
 _usual = {*nn.Module().__dict__, 'part_name', 'part_args'} # the last two are of `mylib.core.part`
 _switching = threading.RLock()
 
+@lru_cache(1000)
+def _unusual(names): return [n for n in names if n not in _usual]
+
 @contextmanager
 def eval_mode(
     model:nn.Module, # In any mode
 ) -> Iterator[nn.Module]: # To be called: the same layers and parameters, in evaluation mode
     "Give `model` as it is in evaluation mode, without changing it if that is possible"
-    modules = list(model.modules())
-    if not any(m.training for m in modules):
-        yield model
-        return
-    rest = [v for m in modules for k in m.__dict__.keys()-_usual if type(v := m.__dict__[k]) not in _plain
+    states:dict = {} # module to its attributes
+    left = [model]
+    while left: # `model.modules()`, three times as fast
+        if (m := left.pop()) in states: continue
+        states[m] = m.__dict__
+        left += [c for c in m._modules.values() if c is not None]
+    rest = [v for s in states.values() for k in _unusual(tuple(s)) if type(v := s.get(k)) not in _plain
             and not (type(v) is tuple and _plain.issuperset(map(type, v)))]
-    rest += [h for m in modules for h in (m._forward_pre_hooks, m._forward_hooks) if h]
-    if rest and _reaches(rest, modules) or any(isinstance(m, torch.jit.ScriptModule) for m in modules):
+    rest += [h for m in states for h in (m._forward_pre_hooks, m._forward_hooks) if h]
+    if not any(m.training for m in states): yield model
+    elif rest and _reaches(rest, states):
         with _switching, keep_modes(model): yield model.eval()
-        return
-    views = {m: object.__new__(type(m)) for m in modules}
-    for m,view in views.items():
-        children = {k: views.get(o) for k,o in m._modules.items()}
-        view.__dict__.update(m.__dict__, training=False, _modules=children)
-    yield views[model]
+    else:
+        views = {m: object.__new__(type(m)) for m in states}
+        for m,state in states.items():
+            children = {k: views.get(c) for k,c in m._modules.items()}
+            views[m].__dict__.update(state, training=False, _modules=children)
+        yield views[model]
