@@ -59,6 +59,10 @@ class Samples:
     def rows(self, idxs) -> tuple:
         "Return the samples at `idxs` as a batch, if `by_rows`"
         raise NotImplementedError
+    def row_of(self, item) -> tuple:
+        "Return the input slots of a new `item`, as for `inputs_of`, as a batch of one"
+        xs = self.inputs_of(item)
+        return tuple(b.collate([x], [xs]) for b,x in zip(self.blocks, xs))
     def to_device(self, device): "Move to `device` what can be kept there"
 
     @property

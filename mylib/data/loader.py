@@ -251,6 +251,7 @@ class DataLoader(Loader):
         item, # What the Block of the first slot opens
     ) -> tuple: # On the device, after the batch transforms
         "Return a batch of one new item, without targets"
+        if not self.item_tfms: return self.finish(self._opening.row_of(item), self.epoch, 0)
         xs = self._opening.inputs_of(item)
         gen = generator(self.seed, self.epoch, 0) if self._random else None
         for f in self._thread_tfms: xs = self._apply_item_tfm(f, xs, gen, 0, item)

@@ -105,8 +105,9 @@ class Predictor:
         inputs:tuple, # Of a batch
     ): # On the device of the model, in 32 bits
         "Send the inputs of a batch through the model"
-        device = next((p.device.type for p in self.model.parameters()), 'cpu')
-        cast = nullcontext() if self.dtype is None else torch.autocast(device, self.dtype)
+        cast = nullcontext()
+        if self.dtype is not None:
+            cast = torch.autocast(next((p.device.type for p in self.model.parameters()), 'cpu'), self.dtype)
         with torch.no_grad(), cast, eval_mode(self.model) as model: out = model(*inputs)
         return _map(lambda t: t.float() if t.is_floating_point() else t, out)
 

@@ -84,11 +84,13 @@ def eval_mode(
         if (m := left.pop()) in states: continue
         states[m] = m.__dict__
         left += [c for c in m._modules.values() if c is not None]
+    if not any(m.training for m in states):
+        yield model
+        return
     rest = [v for s in states.values() for k in _unusual(tuple(s)) if type(v := s.get(k)) not in _plain
             and not (type(v) is tuple and _plain.issuperset(map(type, v)))]
     rest += [h for m in states for h in (m._forward_pre_hooks, m._forward_hooks) if h]
-    if not any(m.training for m in states): yield model
-    elif rest and _reaches(rest, states):
+    if rest and _reaches(rest, states):
         with _switching, keep_modes(model): yield model.eval()
     else:
         views = {m: object.__new__(type(m)) for m in states}

@@ -135,8 +135,8 @@ class TableDataset(Samples):
         y = (torch.from_numpy(self.target.encode_columns(columns_named(rows, y_names))),) if with_targets else ()
         return self.with_tensors((*self.block.tensors(rows), *y))
 
-    def inputs_of(self, item) -> tuple:
-        cats,*rest = (t[0] for t in self.block.tensors(self.block.rows([item], ())))
+    def row_of(self, item) -> tuple:
+        cats,*rest = self.block.tensors(self.block.rows([item], ()))
         return (cats.long(), *rest)
 
     def to_device(self,
