@@ -200,8 +200,8 @@ def choose_app(
         raise UsageError(f"There is no folder or file {path}. Pass {_choices()}; the current folder is {Path.cwd()}.")
     found = [o for o in applications if o.claims(path, args)]
     if len(found)==1: return found[0]
-    how = f"could be {' or '.join(o.name for o in found)}" if found else 'is nothing that is known'
-    raise UsageError(f"{path} {how}. Pass {_choices()}, and say which with --as "
+    how = f"could be {' or '.join(o.name for o in found)}" if found else 'is not recognized as data of one kind'
+    raise UsageError(f"{path} {how}. Pass {_choices()}. If it is one of these, say which with --as "
                      f"{'|'.join(o.name for o in applications)}.")
 
 def _choices(): return ', or '.join(o.looks_like for o in applications)

@@ -26,6 +26,10 @@ from .page import (html_chart, html_figure, html_grid, html_page, html_pairs, ht
     html_tiles, number, thumbnail, write_page)
 
 # %% ../../nbs/deploy/04_report.ipynb #7879ae04
+_about_images = ("Training samples as the model sees them, augmented if they are, each with its label. "
+                 "Is the label right, and is what matters still in the image?")
+_about_rows = "Training rows, each with its target. Is the target right, and did each column arrive as it was meant?"
+
 def _thumb(slots, blocks):
     "A small image of one sample as its Blocks draw it, and what they write above it"
     def draw(ax):
@@ -35,18 +39,17 @@ def _thumb(slots, blocks):
 def _frame_table(df): return html_table(list(df.columns), df.astype(object).values.tolist())
 
 def _samples(dls, n):
-    "The first training samples: images in a grid, anything else as a table"
+    "The section of the first training samples: images in a grid, anything else as a table"
     dl = dls.train
     with isolated_rng(): samples = dl.decode_batch(dl.few(n), n)
-    if not dls.layout.is_grid: return _frame_table(dls.layout.frame(samples, dls.blocks, dls.n_inp))
+    if not dls.layout.is_grid:
+        return html_section('Samples', _frame_table(dls.layout.frame(samples, dls.blocks, dls.n_inp)), _about_rows)
     thumbs = [_thumb(s, dls.blocks) for s in samples]
-    return html_grid(html_figure(src, title.split('\n')) for src,title in thumbs)
+    grid = html_grid(html_figure(src, title.split('\n')) for src,title in thumbs)
+    return html_section('Samples', grid, _about_images)
 
 # %% ../../nbs/deploy/04_report.ipynb #73a2f1ca
 _notes = {
-    'Samples':
-        "Training samples as the model sees them, augmented if they are, each with its label. Is the label right, and "
-        "is what matters still in the image?",
     'Learning rate':
         "The loss while the rate was raised batch by batch. A good rate lies where the loss falls fast, well before it "
         "turns up.",
@@ -67,7 +70,7 @@ _notes = {
         "share that was found. F1: their harmonic mean.",
     'Top losses':
         "The validation samples with the highest losses: what the model predicts and how sure it is, what the label "
-        "says, and the loss. Look for wrong labels, for images of something else, and for what these have in common.",
+        "says, and the loss. Look for wrong labels, for what is none of the labels, and for what these have in common.",
 }
 
 def _section(title, shown, more='', half=False):
@@ -196,7 +199,7 @@ def write_report(
     "Write a page about the last fit of `learn`: data, learning rate, losses, confusion, top losses"
     if not learn.history: raise UsageError("There is nothing to report on yet. Train first: learn.fit_one_cycle(5).")
     dls = learn.dls
-    sections = [_facts(learn, facts), _section('Samples', _samples(dls, n_samples)),
+    sections = [_facts(learn, facts), _samples(dls, n_samples),
                 _rates(learn, finder, suggested), _course(learn)]
     if len(dls)>1: sections += _judged(learn, n_samples)
     file = Path(file)
