@@ -46,7 +46,6 @@ class TransformBlock:
         self.type_tfms,self.item_tfms,self.batch_tfms = listed(type_tfms),listed(item_tfms),listed(batch_tfms)
         self.dl_type,self.dls_kwargs = dl_type,dls_kwargs or {}
 
-    def setup(self): "Use what the steps have learned from the training items"
     def collate(self, values:list, _samples:list[tuple]):
         "Return the `values` that `_samples` have in this slot as one slot of a batch"
         return stack_values(values)
@@ -114,7 +113,6 @@ class TargetBlock(TransformBlock):
         (col,) = cols.values()
         for f in self.type_tfms[:1]:
             if hasattr(f, 'setups'): f.setups([col[i] for i in train])
-        self.setup()
     def encode_columns(self, cols:Mapping) -> np.ndarray: # (n, ...), as batches hold them
         "Encode all rows of `cols`, name to array"
         (col,),steps = cols.values(),Pipeline(self.type_tfms)
@@ -211,17 +209,13 @@ class MultiCategoryBlock(TargetBlock):
         if encoded and vocab is None:
             raise UsageError("`encoded` targets have no names in them. Pass vocab=[...], one name a column.")
         self.encoded,self.add_na = encoded,add_na
-        cats = EncodedMultiCategorize(vocab) if encoded else MultiCategorize(vocab, add_na)
-        super().__init__([cats] if encoded else [cats, OneHotEncode(self._count(cats))])
-
-    def _count(self, cats): return None if cats.vocab is None else len(cats.vocab)
-    def setup(self):
-        if not self.encoded: self.type_tfms[1].c = self.n_out
+        cats = MultiCategorize(vocab, add_na)
+        super().__init__([EncodedMultiCategorize(vocab)] if encoded else [cats, OneHotEncode(cats)])
 
     @property
     def n_out(self):
         "One output a label"
-        return self._count(self)
+        return None if self.vocab is None else len(self.vocab)
     @property
     def part_args(self): return dict(encoded=self.encoded, vocab=list(self.vocab), add_na=self.add_na)
     def make_loss(self): return BCEWithLogitsLossFlat()
@@ -251,7 +245,9 @@ class RegressionBlock(TargetBlock):
     metrics,check_all = (rmse,),True
     def __init__(self,
         n_out:int|None=None, # How many numbers; `None`: as many as the first training item has
-    ): super().__init__(RegressionSetup(n_out))
+    ):
+        super().__init__(RegressionSetup(n_out))
+        self.given = n_out # What the user said; `n_out` is what the items have
 
     @property
     def n_out(self):
@@ -263,8 +259,8 @@ class RegressionBlock(TargetBlock):
     def text(self, x): return f'{x:.4g}' if isinstance(x, float) else ', '.join(f'{o:.4g}' for o in x)
 
     def check_columns(self, names):
-        if self.n_out in (None, len(names)): return
-        raise UsageError(f"{self!r} is for {self.n_out} numbers, but `y_names` has {len(names)}: {list(names)}. "
+        if self.given in (None, len(names)): return
+        raise UsageError(f"{self!r} is for {self.given} numbers, but `y_names` has {len(names)}: {list(names)}. "
                          f"Pass RegressionBlock({len(names)}).")
     def as_columns(self, y, names): return dict(zip(names, y)) if len(names)>1 else super().as_columns(y, names)
     def setup_columns(self, cols, train):

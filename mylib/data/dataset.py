@@ -111,10 +111,9 @@ class Datasets(Samples):
         if do_setup: self.setup()
 
     def setup(self):
-        "Let every step, and then every Block, learn from the training items"
+        "Let every step learn from the training items"
         train = _ItemsAt(self._all, self.splits[0])
         for pipe in self.pipes: setup_pipeline(pipe, train)
-        for block in self.blocks: block.setup()
 
     def __len__(self): return len(self.items)
     def item(self, i): return item_at(self.items, i)

@@ -81,11 +81,11 @@ class OneHotEncode(Transform):
     "Map the positions of labels to a row of zeros with a 1 for each, (c,) float32"
     fixed = True
     def __init__(self,
-        c:int|None=None, # Number of labels; `None`: to be set once it is known
+        c:int|MultiCategorize, # Number of labels, or the step that learns them
     ): self.c = c
     def encodes(self, idxs):
-        if self.c is None: raise UsageError("The number of labels is not known yet. Pass OneHotEncode(c=...).")
-        return torch.zeros(self.c).index_fill_(0, idxs, 1.)
+        n = self.c if isinstance(self.c, int) else len(self.c.vocab)
+        return torch.zeros(n).index_fill_(0, idxs, 1.)
     def decodes(self, row): return torch.where(row.bool())[0]
 
 # %% ../../nbs/data/07_encode.ipynb #1eb7c385

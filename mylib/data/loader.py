@@ -242,10 +242,11 @@ class DataLoader(Loader):
 
     @concise
     def few(self,
-        n:int, # Number of samples, at most
+        n:int, # Number of samples, at most; of a shard at least one
     ):
         "Return a batch of the first samples of the current epoch"
-        return self.finish(self.first_raw(min(n, self.n)), self.epoch, 0)
+        at_least = 1 if self.shard is None else self.shard[1] # so that each shard has a sample
+        return self.finish(self.first_raw(min(max(n, at_least), self.n)), self.epoch, 0)
 
     def batch_of(self,
         item, # What the Block of the first slot opens

@@ -26,13 +26,16 @@ def epoch_order(
     batch_size:int=1, # Samples in a batch, if they are sorted
 ) -> list[int]:
     "Return the positions of the samples in the order of an epoch"
-    if gen is None: return list(range(n)) if sort_by is None else sorted(range(n), key=lambda i: -sort_by[i])
+    sizes = None if sort_by is None else list(sort_by) # by position, also of a pandas series
+    if gen is None: return list(range(n)) if sizes is None else _largest_first(range(n), sizes)
     order = torch.randperm(n, generator=gen).tolist()
-    return order if sort_by is None else _sort_by_size(order, gen, sort_by, batch_size)
+    return order if sizes is None else _sort_by_size(order, gen, sizes, batch_size)
 
-def _sort_by_size(order, gen, sort_by, bs, pool=50):
+def _largest_first(idxs, sizes): return sorted(idxs, key=lambda i: sizes[i], reverse=True)
+
+def _sort_by_size(order, gen, sizes, bs, pool=50):
     "Rearrange a random order so that batches have samples of similar size; a smaller batch stays last"
-    pools = [sorted(order[at:at+pool*bs], key=lambda i: -sort_by[i]) for at in range(0, len(order), pool*bs)]
+    pools = [_largest_first(order[at:at+pool*bs], sizes) for at in range(0, len(order), pool*bs)]
     order = [i for p in pools for i in p]
     batches = [order[at:at+bs] for at in range(0, len(order), bs)]
     whole = [b for b in batches if len(b)==bs]

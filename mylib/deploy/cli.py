@@ -70,6 +70,9 @@ def parser() -> argparse.ArgumentParser:
 # %% ../../nbs/deploy/07_cli.ipynb #42317292
 def _choose(args):
     "The application for the words of the command; the architecture is that of the application, where none is named"
+    if args.path is None and (args.as_ or args.target):
+        raise UsageError("Which data? Name its path: mylib train table.csv --target COLUMN. "
+                         "Without a path, --as and --target, handwritten digits are trained on.")
     app = Digits() if args.path is None else choose_app(Path(args.path), args)
     if args.arch is None: args.arch = app.default_arch
     return app
@@ -208,7 +211,7 @@ def main(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as e:
-        print(f"\nmylib: {e or 'stopped'}", file=sys.stderr)
+        print(f"\nmylib: {str(e) or 'stopped'}", file=sys.stderr)
         return 130
     except UsageError as e:
         if os.environ.get('MYLIB_TRACE'): raise

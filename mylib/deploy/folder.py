@@ -1,9 +1,9 @@
 """Where the command leaves its results, and what it needs to go on after it was stopped
 
 A training of the command leaves everything in one folder: the model, the table of epochs, the report, and while it
-runs a checkpoint. Results are never written over by chance: who names no folder gets a new one. It is made only when
-data and model are found to be good, so that a mistake leaves nothing behind. This module knows the files of the
-folder, not what is trained (`mylib.deploy.cli`).
+runs a checkpoint. Results are never written over by chance: without `--out`, the command chooses a folder that is not
+there yet. It is made only when data and model are found to be good, so that a mistake leaves nothing behind. This
+module knows the files of the folder, not what is trained (`mylib.deploy.cli`).
 
 Docs: https://mylib-team.github.io/mylib/deploy/folder.html.md"""
 
@@ -39,6 +39,7 @@ def make_folder(
         raise UsageError(f"The folder {out} cannot be written to: {e}. Choose another one with --out.") from e
 
 # %% ../../nbs/deploy/06_folder.ipynb #fed19445
+# the words that the model depends on
 _kept = 'path', 'as_', 'target', 'classes', 'arch', 'epochs', 'size', 'bs', 'lr', 'weights', 'pretrained', 'seed'
 
 def write_settings(
@@ -60,11 +61,14 @@ def read_settings(
         raise UsageError("--resume needs the folder of the training to go on with. Name it with --out, "
                          "such as --out runs/digits.")
     file = Path(out)/'settings.json'
-    try: found = json.loads(file.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as e:
+    try:
+        found = {'as_': None, 'target': None, 'classes': False, **json.loads(file.read_text(encoding='utf-8'))}
+        lacking = [n for n in _kept if n not in found]
+        if lacking: raise ValueError(f"it lacks {', '.join(lacking)}")
+    except (OSError, ValueError, TypeError) as e:
         raise UsageError(f"There is no training to go on with in {out}: {file} cannot be read ({e}). Check --out, "
                          "or begin one without --resume.") from e
-    return {'as_': None, 'target': None, 'classes': False, **found}
+    return found
 
 # %% ../../nbs/deploy/06_folder.ipynb #2a4542f0
 def resumed_args(

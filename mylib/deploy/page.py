@@ -151,15 +151,15 @@ section{padding:.9rem .8rem}th,td{padding-right:.8rem}
 
 # %% ../../nbs/deploy/03_page.ipynb #884d9d8a
 def html_section(
-    title:str, # Heading, in letters
+    title:str, # Heading, as text
     shown:str, # What there is to see, of HTML
     note:str='', # How to read it, of HTML
     half:bool=False, # As wide as a half of the page?
 ) -> str: # Of HTML
     "Return a section of a page"
-    name,half_width = title.lower().replace(' ', '-'),' class=half' if half else ''
+    name,half_width = re.sub(r'\W+', '-', title.lower()),' class=half' if half else ''
     below = f'<p class=note>{note}</p>' if note else ''
-    return f"<section id={name}{half_width}><h2>{title}</h2>{shown}{below}</section>"
+    return f'<section id="{name}"{half_width}><h2>{esc(title)}</h2>{shown}{below}</section>'
 
 def html_page(
     title:str, # Heading of the page, and its name
@@ -167,7 +167,7 @@ def html_page(
     sections:Sequence[str], # As from `html_section`
 ) -> str: # The whole of a file
     "Return a page with links to its sections"
-    headings = re.findall('<section id=([a-z-]+).*?><h2>(.*?)</h2>', ''.join(sections))
+    headings = re.findall('<section id="([^"]+)".*?><h2>(.*?)</h2>', ''.join(sections))
     nav = ''.join(f'<a href="#{name}">{heading}</a>' for name,heading in headings)
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

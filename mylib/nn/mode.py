@@ -13,17 +13,19 @@ Docs: https://mylib-team.github.io/mylib/nn/mode.html.md"""
 __all__ = ['keep_modes', 'set_mode', 'eval_mode']
 
 # %% ../../nbs/nn/02_mode.ipynb #0b2aa8ff
-import gc, threading
+import gc, os, threading, weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from types import FunctionType, ModuleType
-from weakref import ReferenceType
+from types import CodeType, FunctionType, ModuleType
 
 import torch
 from torch import Tensor, nn
 
 # %% ../../nbs/nn/02_mode.ipynb #b16d4426
+def _switches_alone(t:type[nn.Module]) -> bool: # Are the modes of a class its attribute `training`, and nothing else?
+    return t.train is nn.Module.train and t.eval is nn.Module.eval
+
 @contextmanager
 def keep_modes(
     model:nn.Module, # Its modules may change their mode inside the block
@@ -32,6 +34,7 @@ def keep_modes(
     modes = [(m, m.training) for m in model.modules()]
     try: yield model
     finally:
+        if not all(_switches_alone(type(m)) for m,_ in modes): model.train(modes[0][1])
         for m,mode in modes:
             if m.training!=mode: m.training = mode
 
@@ -44,6 +47,16 @@ def set_mode(
 
 # %% ../../nbs/nn/02_mode.ipynb #6f15b71a
 _plain = {int, float, complex, str, bytes, bool, type(None), Tensor, nn.Parameter, torch.dtype, torch.device}
+_libraries = {'torch', 'torchvision', 'timm', 'numpy', 'mylib'}
+
+def _is_of_library(o) -> bool: return str(getattr(o, '__module__', '')).split('.')[0] in _libraries
+
+def _names_in(code) -> set: # Names that a function looks up, also in the functions inside of it
+    return set(code.co_names).union(*(_names_in(o) for o in code.co_consts if isinstance(o, CodeType)))
+
+def _from_function(f) -> list: # What a function remembers, and the global objects that it names
+    named = () if _is_of_library(f) else _names_in(f.__code__)
+    return [f.__closure__, f.__defaults__, f.__kwdefaults__, f.__dict__, *(f.__globals__.get(n) for n in named)]
 
 def _reaches(
     values:Iterable, # Objects of any kind
@@ -55,46 +68,60 @@ def _reaches(
     seen:set[int] = set()
     while left:
         o = left.pop()
-        if id(o) in wanted or len(seen)>limit or isinstance(o, torch._C.ScriptModule): return True
+        if id(o) in wanted or type(o) in weakref.ProxyTypes or len(seen)>limit: return True
         if id(o) in seen or type(o) in _plain or isinstance(o, (type, ModuleType, Tensor)): continue
         seen.add(id(o))
-        if isinstance(o, FunctionType):
-            named = [o.__globals__.get(n) for n in o.__code__.co_names]
-            left += [o.__closure__, o.__defaults__, o.__kwdefaults__, o.__dict__]
-            left += [g for g in named if isinstance(g, nn.Module)]
-        elif isinstance(o, ReferenceType): left.append(o())
+        if isinstance(o, FunctionType): left += _from_function(o)
+        elif isinstance(o, weakref.ReferenceType): left.append(o())
         else: left += gc.get_referents(o)
     return False
 
 # %% ../../nbs/nn/02_mode.ipynb #55041310
 _usual = {*nn.Module().__dict__, 'part_name', 'part_args'} # the last two are of `mylib.core.part`
-_switching = threading.RLock()
 
 @lru_cache(1000)
-def _unusual(names): return [n for n in names if n not in _usual]
+def _find_unusual(names:tuple) -> list: return [n for n in names if n not in _usual]
+
+@lru_cache(1000)
+def _find_methods(t:type[nn.Module]) -> list|None: # The methods of a user's class; `None`: its modules cannot be viewed
+    mine = [v for c in t.__mro__ if not _is_of_library(c) and c is not object for v in vars(c).values()]
+    has_slots = any(vars(c).get('__slots__') for c in t.__mro__)
+    keeps_self = any(isinstance(v, type(_find_unusual)) for v in mine) # a cache would hold each view
+    is_other = has_slots or keeps_self or not _switches_alone(t) or issubclass(t, (dict, list, torch.jit.ScriptModule))
+    return None if is_other else [v for v in mine if isinstance(v, FunctionType)]
+
+# %% ../../nbs/nn/02_mode.ipynb #6529ba43
+_switching = threading.RLock() # held while a model is switched
+def _renew_lock(): # a forked child has no thread that would release it
+    global _switching
+    _switching = threading.RLock()
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_renew_lock)
 
 @contextmanager
 def eval_mode(
     model:nn.Module, # In any mode
 ) -> Iterator[nn.Module]: # To be called: the same layers and parameters, in evaluation mode
     "Give `model` as it is in evaluation mode, without changing it if that is possible"
-    states:dict = {} # module to its attributes
+    modules:dict[int,nn.Module] = {} # by `id`, since modules may be equal
     left = [model]
     while left: # `model.modules()`, three times as fast
-        if (m := left.pop()) in states: continue
-        states[m] = m.__dict__
+        if id(m := left.pop()) in modules: continue
+        modules[id(m)] = m
         left += [c for c in m._modules.values() if c is not None]
-    if not any(m.training for m in states):
+    ms = list(modules.values())
+    with _switching: trains = any(m.training for m in ms) # waits until no other thread has switched it
+    if not trains:
         yield model
         return
-    rest = [v for s in states.values() for k in _unusual(tuple(s)) if type(v := s.get(k)) not in _plain
-            and not (type(v) is tuple and _plain.issuperset(map(type, v)))]
-    rest += [h for m in states for h in (m._forward_pre_hooks, m._forward_hooks) if h]
-    if rest and _reaches(rest, states):
+    methods = [_find_methods(m.__class__) for m in ms]
+    can_view = None not in methods and not any(m._forward_hooks or m._forward_pre_hooks for m in ms)
+    rest = [v for m in ms for k in _find_unusual(tuple(m.__dict__)) if type(v := m.__dict__.get(k)) not in _plain
+            and not (type(v) is tuple and _plain.issuperset(map(type, v)))] + [f for fs in methods if fs for f in fs]
+    if not can_view or rest and _reaches(rest, ms):
         with _switching, keep_modes(model): yield model.eval()
-    else:
-        views = {m: object.__new__(type(m)) for m in states}
-        for m,state in states.items():
-            children = {k: views.get(c) for k,c in m._modules.items()}
-            views[m].__dict__.update(state, training=False, _modules=children)
-        yield views[model]
+        return
+    views = {i: object.__new__(type(m)) for i,m in modules.items()}
+    for i,m in modules.items():
+        children = {k: views.get(id(c)) for k,c in m._modules.items()}
+        views[i].__dict__.update(m.__dict__, training=False, _modules=children)
+    yield views[id(model)]

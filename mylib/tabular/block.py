@@ -216,7 +216,7 @@ def _find_misfits(block, blocks):
     yield not (is_target and plain), lambda: (
         f"has the blocks {blocks[1:]} after it, but needs a plain one for its numbers, and one for its target. "
         "Export the model again.")
-    yield not block.y_names or _is_misfit(target, block.y_names), lambda: (
+    yield not block.y_names or _is_misfit(as_target(target), block.y_names), lambda: (
         f"names {len(block.y_names)} targets, which does not fit {target!r}. Export the model again.")
     yield len(procs)>100, lambda: (
         f"is prepared by {len(procs)} processors, but 100 are the most. Do not trust the file.")

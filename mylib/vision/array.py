@@ -64,7 +64,8 @@ class ArrayImage(Image.Image):
     def __getattr__(self, name):
         "PIL's own memory, `_im`, filled from the array when it is first asked for"
         if name!='_im': raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        self.im = Image.fromarray(self._array).im
+        im = Image.fromarray(self._array)
+        self.im = im.im.copy() if im.readonly else im.im # a gray image would share its pixels with the array
         return self._im
     @Image.Image.im.setter
     def im(self, im): self._im,self._array = im,None
