@@ -3,6 +3,11 @@ import os, signal, subprocess, sys, time
 
 import pytest
 
+import mylib.data.loader
+from mylib.core.testing import synth_table
+from mylib.data.loader import DataLoader
+from mylib.tabular.parquet import ParquetDataLoaders, ParquetLoader
+
 pytestmark = pytest.mark.skipif(sys.platform=='win32', reason='needs POSIX signals')
 
 setup = """
@@ -80,6 +85,28 @@ def test_ctrl_c_at_top_level_shows_a_line_and_no_stack_of_ours(tmp_path):
     assert p.returncode!=0
     assert err.strip().splitlines()[-1].startswith('KeyboardInterrupt: Stopped in epoch'), err
     assert err.count('Traceback (most recent call last)')==1 and err.count('File "')<=5, err
+
+
+@pytest.mark.parametrize('kind', ['items', 'parquet'])
+def test_ctrl_c_while_the_threads_of_an_epoch_end_is_not_lost(kind, tmp_path, monkeypatch):
+    "Python ignores what is raised in the destructor of a generator, so none may be left to it"
+    def interrupted(real):
+        def _f(*args):
+            try: yield from real(*args)
+            finally: raise KeyboardInterrupt
+        return _f
+    if kind=='items':
+        monkeypatch.setattr(mylib.data.loader, 'in_threads', interrupted(mylib.data.loader.in_threads))
+        dl = DataLoader([(float(i), i) for i in range(10)], 4, num_workers=2)
+    else:
+        synth_table(100).to_parquet(tmp_path/'people.parquet', row_group_size=30)
+        dls = ParquetDataLoaders.from_parquet(tmp_path/'people.parquet', cont_names=['age'], y_names='rich', seed=1, bs=16, device='cpu')
+        monkeypatch.setattr(ParquetLoader, '_read_ahead', interrupted(ParquetLoader._read_ahead))
+        dl = dls.train
+    n = 0
+    with pytest.raises(KeyboardInterrupt):
+        for _ in dl.batches(): n += 1
+    assert n==len(dl)
 
 
 killed = setup+"""

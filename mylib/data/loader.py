@@ -13,6 +13,7 @@ __all__ = ['DataLoader']
 # %% ../../nbs/data/18_loader.ipynb #c4e80586
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 
 import torch
 from torch import Tensor
@@ -219,7 +220,8 @@ class DataLoader(Loader):
         chunks = [take_shard(order[b*bs:(b+1)*bs], self.shard) for b in range(start, len(self))]
         is_kept = self.shelf is not None and self.shelf.has(self.samples.positions)
         loaded = in_threads(lambda idxs: self._load(idxs, epoch), chunks, 0 if is_kept else self.num_workers)
-        for idxs,batch in zip(chunks, loaded): yield self._complete(batch, idxs, epoch)
+        with closing(loaded): # in the destructor of a generator, Ctrl-C would be lost
+            for idxs,batch in zip(chunks, loaded): yield self._complete(batch, idxs, epoch)
 
     def batches(self, epoch:int|None=None, start:int=0) -> Iterator:
         epoch = self.epoch if epoch is None else epoch

@@ -14,7 +14,7 @@ __all__ = ['thread_pool', 'in_threads']
 # %% ../../nbs/data/14_threads.ipynb #8fc024a0
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -47,7 +47,7 @@ def in_threads(
     f:Callable, # Called with each of `xs`, in threads
     xs:Iterable, # The arguments
     n:int, # Number of threads; 0: none, `f` is called when its result is asked for
-) -> Iterator: # `f(x)` for each, in order
+) -> Generator: # `f(x)` for each, in order
     "Iterate over `f(x)` for `x` in `xs`, computed a few ahead in threads"
     if not n:
         yield from map(f, xs)

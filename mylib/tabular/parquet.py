@@ -15,6 +15,7 @@ __all__ = ['setup_by_column', 'ParquetDataset', 'ParquetLoader', 'ParquetDataLoa
 import copy, warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -150,8 +151,8 @@ class ParquetLoader(DataLoader):
         start:int, # Number of the first batch, from 0
     ):
         "Iterate over the batches of `epoch`, from number `start` on"
-        for cats,*rest in islice(self._whole_batches(epoch), start, len(self)):
-            yield self._own_shard((cats.long(), *rest))
+        with closing(self._whole_batches(epoch)) as batches: # as in `mylib.data.loader`
+            for cats,*rest in islice(batches, start, len(self)): yield self._own_shard((cats.long(), *rest))
     def _own_shard(self, batch):
         return batch if self.shard is None else tuple(t[self.shard[0]::self.shard[1]] for t in batch)
     def first_raw(self,
@@ -163,13 +164,14 @@ class ParquetLoader(DataLoader):
     def _whole_batches(self, epoch):
         "Iterate over the batches of all chunks, in order; the last one may be smaller"
         left = None
-        for tensors in self._read_ahead(epoch):
-            if left is not None: tensors = tuple(torch.cat(o) for o in zip(left, tensors))
-            n = len(tensors[0])
-            cut = n - n%self.batch_size
-            for i in range(0, cut, self.batch_size): yield tuple(t[i:i+self.batch_size] for t in tensors)
-            left = tuple(t[cut:] for t in tensors) if cut<n else None
-        if left is not None: yield left
+        with closing(self._read_ahead(epoch)) as chunks:
+            for tensors in chunks:
+                if left is not None: tensors = tuple(torch.cat(o) for o in zip(left, tensors))
+                n = len(tensors[0])
+                cut = n - n%self.batch_size
+                for i in range(0, cut, self.batch_size): yield tuple(t[i:i+self.batch_size] for t in tensors)
+                left = tuple(t[cut:] for t in tensors) if cut<n else None
+            if left is not None: yield left
 
     def _read_ahead(self, epoch):
         "Iterate over the chunks; each is read while the one before it is in use"
