@@ -209,8 +209,8 @@ class MultiCategoryBlock(TargetBlock):
         if encoded and vocab is None:
             raise UsageError("`encoded` targets have no names in them. Pass vocab=[...], one name a column.")
         self.encoded,self.add_na = encoded,add_na
-        cats = MultiCategorize(vocab, add_na)
-        super().__init__([EncodedMultiCategorize(vocab)] if encoded else [cats, OneHotEncode(cats)])
+        if encoded: super().__init__(EncodedMultiCategorize(vocab))
+        else: super().__init__([cats := MultiCategorize(vocab, add_na), OneHotEncode(cats)])
 
     @property
     def n_out(self):

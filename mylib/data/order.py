@@ -44,10 +44,10 @@ def _sort_by_size(order, gen, sizes, bs, pool=50):
 
 # %% ../../nbs/data/17_order.ipynb #8f197a7f
 def take_shard(
-    idxs:Sequence[int], # Positions of a batch
+    idxs, # Positions of a batch, or a slot of it
     shard:tuple[int,int]|None, # (rank, n); `None`: all
-) -> Sequence[int]:
-    "Return the positions of a batch that belong to a shard"
+): # Of the same type
+    "Return what belongs to a shard"
     return idxs if shard is None else idxs[shard[0]::shard[1]]
 
 def check_shard(

@@ -42,15 +42,18 @@ def make_folder(
 # the words that the model depends on
 _kept = 'path', 'as_', 'target', 'classes', 'arch', 'epochs', 'size', 'bs', 'lr', 'weights', 'pretrained', 'seed'
 
+def _setting(args, n):
+    "The word `n`; a path holds in another folder too"
+    value = getattr(args, n)
+    return str(Path(value).absolute()) if n in ('path', 'weights') and value else value
+
 def write_settings(
     out:Path, # The folder of the training
     args:Namespace, # The words of the command
     **found, # What was found since, such as the learning rate; plain data
 ):
     "Write down what a training began with"
-    settings = {n: getattr(args, n) for n in _kept}
-    for n in 'path','weights':
-        if settings[n]: settings[n] = str(Path(settings[n]).absolute())
+    settings = {n: _setting(args, n) for n in _kept}
     with whole_file(out/'settings.json', 'w') as f: json.dump({**settings, **found}, f, indent=1)
 
 def read_settings(
@@ -78,8 +81,7 @@ def resumed_args(
     "Take the settings of a training that goes on from its folder"
     found = read_settings(args.out)
     for n in _kept:
-        now = getattr(args, n)
-        if n in ('path', 'weights') and now: now = str(Path(now).absolute())
+        now = _setting(args, n)
         if now not in (getattr(default, n), found[n]):
             raise UsageError(f"{'The data' if n=='path' else '--'+n.strip('_')} is {now} now, "
                              f"but was {'left to the default' if found[n] is None else found[n]} "

@@ -113,10 +113,11 @@ def eval_mode(
     if not trains:
         yield model
         return
-    methods = [_find_methods(m.__class__) for m in ms]
+    methods = [_find_methods(t) for t in {m.__class__ for m in ms}]
     can_view = None not in methods and not any(m._forward_hooks or m._forward_pre_hooks for m in ms)
     rest = [v for m in ms for k in _find_unusual(tuple(m.__dict__)) if type(v := m.__dict__.get(k)) not in _plain
-            and not (type(v) is tuple and _plain.issuperset(map(type, v)))] + [f for fs in methods if fs for f in fs]
+            and not (type(v) is tuple and _plain.issuperset(map(type, v)))]
+    rest += [f for fs in methods for f in fs or ()]
     if not can_view or rest and _reaches(rest, ms):
         with _switching, keep_modes(model): yield model.eval()
         return

@@ -25,6 +25,7 @@ import torch
 from ..core.core import UsageError, concise, default_device, generator, listed
 from ..data.block import TargetBlock, TransformBlock
 from ..data.loader import DataLoader
+from ..data.order import take_shard
 from ..data.split import IndexSplitter, RandomSplitter, check_positions
 from .block import TableBlock
 from .rowset import TableDataset
@@ -152,9 +153,8 @@ class ParquetLoader(DataLoader):
     ):
         "Iterate over the batches of `epoch`, from number `start` on"
         with closing(self._whole_batches(epoch)) as batches: # as in `mylib.data.loader`
-            for cats,*rest in islice(batches, start, len(self)): yield self._own_shard((cats.long(), *rest))
-    def _own_shard(self, batch):
-        return batch if self.shard is None else tuple(t[self.shard[0]::self.shard[1]] for t in batch)
+            for cats,*rest in islice(batches, start, len(self)):
+                yield tuple(take_shard(t, self.shard) for t in (cats.long(), *rest))
     def first_raw(self,
         n:int, # How many rows
     ) -> tuple:
