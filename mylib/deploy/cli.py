@@ -13,10 +13,11 @@ __all__ = ['parser', 'train', 'predict', 'main']
 
 # %% ../../nbs/deploy/07_cli.ipynb #436eaf88
 import argparse, json, os, shutil, sys, time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from ..core.core import UsageError, set_seed
+from ..core.core import UsageError, hearing, set_seed
 from ..callback.log import CSVLogger
 from ..learner.lr_find import LRFinder, SuggestedLRs, minimum
 from .apps import Digits, app_of, applications, choose_app
@@ -83,6 +84,16 @@ def _out_folder(args):
     "Where the results go; what is there is only overwritten where the user named the folder"
     return Path(args.out) if args.out else free_folder(Path('runs')/_name(args))
 
+# %% ../../nbs/deploy/07_cli.ipynb #25aa1f7b
+@contextmanager
+def _telling() -> Iterator[list]:
+    "Print what the library says inside the block as lines of the standard error, and keep it in a list"
+    said = []
+    def _tell(kind, message):
+        said.append(f'{kind}: {message}')
+        print(f"mylib: {kind}: {message}", file=sys.stderr)
+    with hearing(_tell): yield said
+
 # %% ../../nbs/deploy/07_cli.ipynb #bf445399
 def _finder(learn, out, args, found):
     "The curve of losses over rates, found now or in an earlier start"
@@ -130,6 +141,10 @@ def train(
     args:argparse.Namespace, # As `parser` makes it
 ) -> Path: # The folder of the results
     "Train on the data that the words of the command name; leave model.mylib, metrics.csv and report.html"
+    with _telling() as said: return _train(args, said)
+
+def _train(args, said):
+    "The same, with the list of what was `said` on the way"
     began,found = time.perf_counter(),{}
     if args.resume: args,found = resumed_args(args, parser().parse_args(['train']))
     out = _out_folder(args)
@@ -150,16 +165,16 @@ def train(
     print(f"Learning rate {lr:.2e}{'' if args.lr else ', found'}")
     set_seed(args.seed)
     _fit(learn, app, args, lr)
-    _finish(learn, app, args, finder, suggested, lr, began)
+    _finish(learn, app, args, finder, suggested, lr, began, said)
     return out
 
-def _finish(learn, app, args, finder, suggested, lr, began):
+def _finish(learn, app, args, finder, suggested, lr, began, said):
     "Leave the model and the report, and say how good it became and where they are"
     out,model = learn.path,learn.export('model.mylib')
     title = 'Handwritten digits' if args.path is None else _name(args)
     n = _count_classes(learn.dls)
     report = write_report(out/'report.html', learn, title=title+(f': {n} classes' if n else ''), finder=finder,
-                          suggested=suggested, facts=_facts(app, args, learn, lr))
+                          suggested=suggested, facts=_facts(app, args, learn, lr), said=said)
     write_settings(out, args, complete=True)
     shutil.rmtree(out/'checkpoint')
     last = learn.history[-1]
@@ -188,6 +203,9 @@ def predict(
     args:argparse.Namespace, # As `parser` makes it
 ) -> int: # 0, or 1 if a file could not be read
     "Print the answer for each image or row"
+    with _telling(): return _predict(args)
+
+def _predict(args):
     learn = load_learner(args.model)
     learn.bar = False
     asked,bad = _opened(app_of(learn), args.files)

@@ -13,6 +13,7 @@ __all__ = ['write_report']
 
 # %% ../../nbs/deploy/04_report.ipynb #6e6fe14f
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.core import UsageError, concise, isolated_rng
@@ -22,8 +23,8 @@ from ..interpret.interpretation import Interpretation
 from ..learner.bundle import bundle_versions
 from ..learner.learner import Learner
 from ..learner.lr_find import LRFinder, SuggestedLRs, plot_lr_find
-from .page import (html_chart, html_figure, html_grid, html_page, html_pairs, html_section, html_table,
-    html_tiles, number, thumbnail, write_page)
+from .page import (esc, html_chart, html_figure, html_grid, html_page, html_pairs, html_section,
+    html_table, html_tiles, number, thumbnail, write_page)
 
 # %% ../../nbs/deploy/04_report.ipynb #7879ae04
 _about_images = ("Training samples as the model sees them, augmented if they are, each with its label. "
@@ -176,6 +177,12 @@ def _tiles(learn):
     seconds = f"{sum(r['seconds'] for r in learn.history):.1f}"
     return html_tiles({**last, **n, **classes, 'epochs': len(learn.history), 'seconds': seconds})
 
+def _said(said):
+    "Warnings and notes, each once, in the order in which they came"
+    lines = ''.join(f'<li>{esc(o)}</li>' for o in dict.fromkeys(said))
+    return html_section('Said on the way', f'<ul>{lines}</ul>',
+                        'Warnings and notes of the library. Is each of them meant?')
+
 def _facts(learn, facts):
     "Model, loss, optimizer, what the caller knows, and versions"
     n = sum(p.numel() for p in learn.model.parameters())
@@ -195,11 +202,12 @@ def write_report(
     suggested:SuggestedLRs|None=None, # What it suggested
     facts:dict|None=None, # Name to value: what else the reader should know, such as the seed
     n_samples:int=12, # Samples to show, and as many top losses
+    said:Sequence[str]=(), # Warnings and notes that came while the model was made
 ) -> Path: # `file`
     "Write a page about the last fit of `learn`: data, learning rate, losses, confusion, top losses"
     if not learn.history: raise UsageError("There is nothing to report on yet. Train first: learn.fit_one_cycle(5).")
     dls = learn.dls
-    sections = [_facts(learn, facts), _samples(dls, n_samples),
+    sections = [_facts(learn, facts), *([_said(said)] if said else []), _samples(dls, n_samples),
                 _rates(learn, finder, suggested), _course(learn)]
     if len(dls)>1: sections += _judged(learn, n_samples)
     file = Path(file)
