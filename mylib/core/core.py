@@ -11,11 +11,11 @@ Docs: https://mylib-team.github.io/mylib/core/core.html.md"""
 # %% auto #0
 __all__ = ['F', 'near', 'UsageError', 'MissingFile', 'NoPermission', 'UnknownName', 'OutOfRange', 'WrongType',
            'file_error', 'MylibWarning', 'MylibNote', 'warn', 'note', 'hearing', 'check_option', 'concise', 'listed',
-           'CannotWrite', 'whole_file', 'mix', 'generator', 'set_seed', 'rng_state', 'set_rng_state', 'isolated_rng',
-           'isolated_torch_rng', 'default_device', 'to_device']
+           'numbered', 'CannotWrite', 'whole_file', 'mix', 'generator', 'set_seed', 'rng_state', 'set_rng_state',
+           'isolated_rng', 'isolated_torch_rng', 'default_device', 'to_device']
 
 # %% ../../nbs/core/00_core.ipynb #a04f29ae
-import difflib, functools, hashlib, inspect, os, random, re, sys, threading, warnings
+import difflib, functools, hashlib, inspect, itertools, os, random, re, sys, threading, warnings
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -149,6 +149,19 @@ def listed(
 ) -> list: # A new list; empty for `None`
     "Return `o` as a list"
     return list(o) if isinstance(o, (list, tuple)) else [] if o is None else [o]
+
+# %% ../../nbs/core/00_core.ipynb #7f085a83
+def numbered(
+    names:Iterable[str], # Perhaps repeated
+    taken:Iterable[str]=(), # Names that are in use already
+) -> list[str]: # As many, each once
+    "Add `_2`, `_3`, ... to names that came before"
+    used,found = set(taken),[]
+    for name in names:
+        new = next(o for k in itertools.count(1) if (o := name if k==1 else f'{name}_{k}') not in used)
+        used.add(new)
+        found.append(new)
+    return found
 
 # %% ../../nbs/core/00_core.ipynb #df17add4
 class CannotWrite(UsageError, OSError):

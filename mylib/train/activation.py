@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.core import UsageError
 from ..core.part import part
 
 # %% ../../nbs/train/00_activation.ipynb #9ff15ff0
@@ -48,8 +49,11 @@ def argmax(
     x:Tensor, # Probabilities, or scores
     axis:int=-1, # Axis of the classes
 ) -> Tensor: # int64, without `axis`
-    "Return the most probable class"
-    return x.argmax(dim=axis)
+    "Return the most probable class; with a single score an item there is nothing to choose from: a `UsageError`"
+    if x.shape[axis]>1: return x.argmax(dim=axis)
+    raise UsageError(f"There is only one score an item to choose from: the shape is {tuple(x.shape)}, axis {axis}. A "
+                     "class needs two or more outputs. For numbers use `rmse` and a RegressionBlock, for yes or no "
+                     "from one output `accuracy_multi` and a MultiCategoryBlock.")
 
 @part('train.threshold')
 def threshold(

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from ..core.core import UsageError
 from ..core.part import part
-from .metric import Mean, Metric, from_sums
+from .activation import argmax
+from .metric import Mean, Metric, from_sums, measures
 
 # %% ../../nbs/train/04_metrics.ipynb #dad958d1
 def _flatten_both(pred, targ, what):
@@ -34,16 +35,18 @@ def _flatten_both(pred, targ, what):
 
 # %% ../../nbs/train/04_metrics.ipynb #6110e164
 @part('train.accuracy')
+@measures('categories', better='higher')
 def accuracy(
     inp:Tensor, # Scores, with the classes on `axis`
     targ:Tensor, # Class numbers, in the shape of `inp` without `axis`
     axis:int=-1, # Axis of the classes
 ) -> Tensor: # 0-d, from 0 to 1
     "Compute the share of predictions whose most probable class is correct"
-    pred,targ = _flatten_both(inp.argmax(axis), targ, 'accuracy')
+    pred,targ = _flatten_both(argmax(inp, axis), targ, 'accuracy')
     return (pred==targ).float().mean()
 
 @part('train.error_rate')
+@measures('categories', better='lower')
 def error_rate(
     inp:Tensor, # Scores, with the classes on `axis`
     targ:Tensor, # Class numbers, in the shape of `inp` without `axis`
@@ -54,6 +57,7 @@ def error_rate(
 
 # %% ../../nbs/train/04_metrics.ipynb #e08baab5
 @part('train.top_k_accuracy')
+@measures('categories', better='higher')
 def top_k_accuracy(
     inp:Tensor, # Scores, with the classes on `axis`
     targ:Tensor, # Class numbers, in the shape of `inp` without `axis`
@@ -61,12 +65,14 @@ def top_k_accuracy(
     axis:int=-1, # Axis of the classes
 ) -> Tensor: # 0-d, from 0 to 1
     "Compute the share of targets that are among the `k` most probable classes"
+    argmax(inp, axis) # refuses a single score
     top = inp.topk(min(k, inp.shape[axis]), dim=axis).indices.movedim(axis, -1)
     _flatten_both(top[...,0], targ, 'top_k_accuracy')
-    return (top==targ.reshape(top.shape[:-1])[...,None]).any(-1).float().mean()
+    return (top==targ.reshape(top.shape[:-1])[...,None].expand_as(top)).any(-1).float().mean()
 
 # %% ../../nbs/train/04_metrics.ipynb #085620dd
 @part('train.accuracy_multi')
+@measures('labels', better='higher')
 def accuracy_multi(
     inp:Tensor, # Scores, (b, n)
     targ:Tensor, # 0 or 1, (b, n)
@@ -80,6 +86,7 @@ def accuracy_multi(
 
 # %% ../../nbs/train/04_metrics.ipynb #5c7bb2cb
 @part('train.mse')
+@measures('numbers', better='lower')
 def mse(
     inp:Tensor, # Predicted numbers
     targ:Tensor, # True numbers, equally many
@@ -88,6 +95,7 @@ def mse(
     return F.mse_loss(*_flatten_both(inp, targ, 'mse'))
 
 @part('train.mae')
+@measures('numbers', better='lower')
 def mae(
     inp:Tensor, # Predicted numbers
     targ:Tensor, # True numbers, equally many
@@ -96,6 +104,7 @@ def mae(
     return F.l1_loss(*_flatten_both(inp, targ, 'mae'))
 
 @part('train.msle')
+@measures('numbers', better='lower')
 def msle(
     inp:Tensor, # Predicted numbers, above -1
     targ:Tensor, # True numbers, above -1, equally many
@@ -108,6 +117,7 @@ def _sum_squares(inp, targ): return mse(inp, targ)*targ.numel(), targ.numel()
 
 # %% ../../nbs/train/04_metrics.ipynb #9c0f0382
 @part('train.rmse')
+@measures('numbers', better='lower')
 @from_sums(_sum_squares, math.sqrt)
 def rmse(
     inp:Tensor, # Predicted numbers
@@ -124,6 +134,7 @@ def _sum_relative_squares(inp, targ):
 
 # %% ../../nbs/train/04_metrics.ipynb #cf5dfff2
 @part('train.exp_rmspe')
+@measures('numbers', better='lower')
 @from_sums(_sum_relative_squares, math.sqrt)
 def exp_rmspe(
     inp:Tensor, # Logarithms of the predicted numbers
@@ -143,6 +154,7 @@ def _sum_entropies(inp, targ, axis=-1, ignore_index=-100):
 
 # %% ../../nbs/train/04_metrics.ipynb #cc0431dd
 @part('train.perplexity')
+@measures('categories', better='lower')
 @from_sums(_sum_entropies, math.exp)
 def perplexity(
     inp:Tensor, # Scores, with the words on `axis`
@@ -155,6 +167,7 @@ def perplexity(
     return (total/count).exp()
 
 @part('train.Perplexity')
+@measures('categories', better='lower')
 class Perplexity(Mean):
     "`perplexity` over the whole set"
     def __init__(self,
@@ -166,12 +179,13 @@ class Perplexity(Mean):
 
 # %% ../../nbs/train/04_metrics.ipynb #8418bd51
 def _sum_foreground(inp, targ, bkg_idx=0, axis=1):
-    pred,targ = _flatten_both(inp.argmax(axis), targ, 'foreground_acc')
+    pred,targ = _flatten_both(argmax(inp, axis), targ, 'foreground_acc')
     mask = (targ!=bkg_idx) & (targ>=0) & (targ<inp.shape[axis])
     return ((pred==targ) & mask).sum(), mask.sum()
 
 # %% ../../nbs/train/04_metrics.ipynb #0ccdd0d4
 @part('train.foreground_acc')
+@measures('categories', better='higher')
 @from_sums(_sum_foreground)
 def foreground_acc(
     inp:Tensor, # Scores, with the classes on `axis`
@@ -194,7 +208,7 @@ class _Overlap(Metric):
     def update(self, pred, targ):
         c = pred.shape[self.axis]
         if c==1: c,pred = 2,torch.cat([torch.zeros_like(pred), pred], self.axis)
-        pred,targ = _flatten_both(pred.argmax(self.axis), targ, type(self).__name__)
+        pred,targ = _flatten_both(argmax(pred, self.axis), targ, type(self).__name__)
         cell = torch.where((targ>=0) & (targ<c), targ.long()*c + pred, c*c)
         if self.counts is None: self.counts = torch.zeros(c*c+1, dtype=torch.int64, device=pred.device)
         self.counts.scatter_add_(0, cell, torch.ones_like(cell))
@@ -215,6 +229,7 @@ class _Overlap(Metric):
 
 # %% ../../nbs/train/04_metrics.ipynb #b1ce6d64
 @part('train.Dice')
+@measures(None, better='higher')
 class Dice(_Overlap):
     "Dice coefficient of the foreground, which is class 1 of 2, or a positive score if there is one channel"
     def __init__(self,
@@ -226,6 +241,7 @@ class Dice(_Overlap):
         return 2*tp/(2*tp+fp+fn) if tp+fp+fn else math.nan
 
 @part('train.JaccardCoeff')
+@measures(None, better='higher')
 class JaccardCoeff(_Overlap):
     "Intersection over union of the foreground, which is class 1 of 2, or a positive score if there is one channel"
     def __init__(self,
@@ -237,6 +253,7 @@ class JaccardCoeff(_Overlap):
         return tp/(tp+fp+fn) if tp+fp+fn else math.nan
 
 @part('train.DiceMulti')
+@measures('categories', better='higher')
 class DiceMulti(_Overlap):
     "Mean of the Dice coefficients of all classes that occur in targets or predictions"
     def __init__(self,

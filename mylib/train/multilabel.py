@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from ..core.core import UsageError
 from ..core.part import part
+from .metric import measures
 from .scikit import Decision, ScikitMetric
 
 # %% ../../nbs/train/07_multilabel.ipynb #8ddf25d8
@@ -38,6 +39,7 @@ class MultiDecision(Decision):
 
 # %% ../../nbs/train/07_multilabel.ipynb #9414a335
 @part('train.F1ScoreMulti')
+@measures('labels', better='higher')
 class F1ScoreMulti(MultiDecision):
     "Harmonic mean of precision and recall of several labels"
     def __init__(self,
@@ -51,6 +53,7 @@ class F1ScoreMulti(MultiDecision):
                          sample_weight=sample_weight)
 
 @part('train.PrecisionMulti')
+@measures('labels', better='higher')
 class PrecisionMulti(MultiDecision):
     "Share of correct labels among those that were predicted"
     def __init__(self,
@@ -64,6 +67,7 @@ class PrecisionMulti(MultiDecision):
                          sample_weight=sample_weight)
 
 @part('train.RecallMulti')
+@measures('labels', better='higher')
 class RecallMulti(MultiDecision):
     "Share of the true labels that were found"
     def __init__(self,
@@ -77,6 +81,7 @@ class RecallMulti(MultiDecision):
                          sample_weight=sample_weight)
 
 @part('train.HammingLossMulti')
+@measures('labels', better='lower')
 class HammingLossMulti(MultiDecision):
     "Share of wrong labels"
     def __init__(self,
@@ -88,6 +93,7 @@ class HammingLossMulti(MultiDecision):
 
 # %% ../../nbs/train/07_multilabel.ipynb #4195108d
 @part('train.RocAucMulti')
+@measures('labels', better='higher')
 class RocAucMulti(ScikitMetric):
     "Area under the ROC curve of several labels"
     def __init__(self,

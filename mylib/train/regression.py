@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 from ..core.core import UsageError
 from ..core.part import part
+from .metric import measures
 from .scikit import ScikitMetric
 
 # %% ../../nbs/train/08_regression.ipynb #850746ae
@@ -35,6 +36,7 @@ class Numbers(ScikitMetric):
         return self.call(targ, pred, sample_weight=self.sample_weight)
 
 @part('train.R2Score')
+@measures('numbers', better='higher')
 class R2Score(Numbers):
     "Share of the variance that is explained, averaged over the outputs"
     def __init__(self,
@@ -43,6 +45,7 @@ class R2Score(Numbers):
         super().__init__('r2_score', sample_weight=sample_weight)
 
 @part('train.ExplainedVariance')
+@measures('numbers', better='higher')
 class ExplainedVariance(Numbers):
     "Share of the variance that is explained up to a constant offset, averaged over the outputs"
     def __init__(self,
@@ -64,11 +67,13 @@ class _Correlation(Numbers):
         return self.call(targ, pred)[0]
 
 @part('train.PearsonCorrCoef')
+@measures('numbers', better='higher')
 class PearsonCorrCoef(_Correlation):
     "Linear correlation, from -1 to 1"
     def __init__(self): super().__init__('pearsonr')
 
 @part('train.SpearmanCorrCoef')
+@measures('numbers', better='higher')
 class SpearmanCorrCoef(_Correlation):
     "Correlation of the ranks, from -1 to 1"
     def __init__(self): super().__init__('spearmanr')

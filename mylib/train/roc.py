@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from ..core.core import UsageError
 from ..core.part import part
+from .metric import measures
 from .scikit import ScikitMetric
 
 # %% ../../nbs/train/06_roc.ipynb #a6c62183
@@ -42,6 +43,7 @@ class _Probability(ScikitMetric):
         return p.reshape(-1), targ.reshape(-1)
 
 @part('train.RocAucBinary')
+@measures('categories', better='higher')
 class RocAucBinary(_Probability):
     "Area under the ROC curve, for two classes"
     def __init__(self,
@@ -56,6 +58,7 @@ class RocAucBinary(_Probability):
         return self.call(targ, pred, average=self.average, sample_weight=self.sample_weight, max_fpr=self.max_fpr)
 
 @part('train.APScoreBinary')
+@measures('categories', better='higher')
 class APScoreBinary(_Probability):
     "Average precision, the mean precision along the precision-recall curve, for two classes"
     def __init__(self,
@@ -73,6 +76,7 @@ class APScoreBinary(_Probability):
 
 # %% ../../nbs/train/06_roc.ipynb #7d054943
 @part('train.RocAuc')
+@measures('categories', better='higher')
 class RocAuc(ScikitMetric):
     "Area under the ROC curve, for two or more classes"
     def __init__(self,

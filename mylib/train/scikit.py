@@ -20,7 +20,8 @@ import torch
 
 from ..core.core import UsageError, warn
 from ..core.part import part
-from .metric import Metric
+from .activation import argmax
+from .metric import Metric, measures
 
 # %% ../../nbs/train/05_scikit.ipynb #9fc65883
 class ScikitMetric(Metric):
@@ -65,7 +66,7 @@ class ScikitMetric(Metric):
         targ, # Class numbers
     ) -> tuple: # Both flat
         "Return the most probable class and the true class of each prediction"
-        pred = pred.argmax(self.axis) if pred.ndim>1 else pred
+        pred = argmax(pred, self.axis) if pred.ndim>1 else pred
         if pred.numel()!=targ.numel():
             raise UsageError(f"`{type(self).__name__}`: decisions of shape {tuple(pred.shape)} do not fit targets of "
                              f"shape {tuple(targ.shape)}. For several labels per item use the `...Multi` metrics.")
@@ -78,13 +79,19 @@ class ScikitMetric(Metric):
         pred,targ = (torch.cat(o).cpu().numpy() for o in zip(*self._seen))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter('always')
-            try: value = float(self.compute(pred, targ))
+            try: value = self._one_number(self.compute(pred, targ))
             except ImportError as e:
                 raise UsageError(f"`{type(self).__name__}` needs scikit-learn and SciPy. Install with `pip install "
                                  "scikit-learn`.") from e
             except ValueError as e: raise UsageError(f"`{type(self).__name__}` cannot be computed: {e}") from e
         self._warn_once([str(o.message) for o in caught])
         return value
+
+    def _one_number(self, value):
+        if getattr(value, 'ndim', 0)==0: return float(value)
+        raise UsageError(f"`{type(self).__name__}` with average={getattr(self, 'average', None)!r} gives {len(value)} "
+                         "numbers, one a class, but a column holds one. Pass average='macro', or average=... as in "
+                         "scikit-learn.")
 
     def _warn_once(self, reasons):
         if reasons and not self._warned: warn(f"{self.name}: {reasons[0]}")
@@ -107,6 +114,7 @@ class Decision(ScikitMetric):
 
 # %% ../../nbs/train/05_scikit.ipynb #5d28cef6
 @part('train.F1Score')
+@measures('categories', better='higher')
 class F1Score(Decision):
     "Harmonic mean of precision and recall"
     def __init__(self,
@@ -120,6 +128,7 @@ class F1Score(Decision):
                          sample_weight=sample_weight)
 
 @part('train.FBeta')
+@measures('categories', better='higher')
 class FBeta(Decision):
     "Weighted harmonic mean of precision and recall, in which recall counts `beta` times as much"
     def __init__(self,
@@ -134,6 +143,7 @@ class FBeta(Decision):
                          sample_weight=sample_weight)
 
 @part('train.Precision')
+@measures('categories', better='higher')
 class Precision(Decision):
     "Share of correct items among those that were predicted"
     def __init__(self,
@@ -147,6 +157,7 @@ class Precision(Decision):
                          sample_weight=sample_weight)
 
 @part('train.Recall')
+@measures('categories', better='higher')
 class Recall(Decision):
     "Share of the items of a class that were found"
     def __init__(self,
@@ -161,6 +172,7 @@ class Recall(Decision):
 
 # %% ../../nbs/train/05_scikit.ipynb #55fd5707
 @part('train.Jaccard')
+@measures('categories', better='higher')
 class Jaccard(Decision):
     "Intersection of predicted and true items over their union"
     def __init__(self,
@@ -174,6 +186,7 @@ class Jaccard(Decision):
                          sample_weight=sample_weight)
 
 @part('train.HammingLoss')
+@measures('categories', better='lower')
 class HammingLoss(Decision):
     "Share of wrong decisions"
     def __init__(self,
@@ -183,6 +196,7 @@ class HammingLoss(Decision):
         super().__init__('hamming_loss', axis=axis, sample_weight=sample_weight)
 
 @part('train.BalancedAccuracy')
+@measures('categories', better='higher')
 class BalancedAccuracy(Decision):
     "Mean of the recalls of the classes"
     def __init__(self,
@@ -193,6 +207,7 @@ class BalancedAccuracy(Decision):
         super().__init__('balanced_accuracy_score', axis=axis, sample_weight=sample_weight, adjusted=adjusted)
 
 @part('train.CohenKappa')
+@measures('categories', better='higher')
 class CohenKappa(Decision):
     "Agreement beyond chance"
     def __init__(self,
@@ -204,6 +219,7 @@ class CohenKappa(Decision):
         super().__init__('cohen_kappa_score', axis=axis, labels=labels, weights=weights, sample_weight=sample_weight)
 
 @part('train.MatthewsCorrCoef')
+@measures('categories', better='higher')
 class MatthewsCorrCoef(Decision):
     "Correlation of predicted and true class, from -1 to 1"
     def __init__(self,
