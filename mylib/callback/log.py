@@ -41,12 +41,14 @@ class CSVLogger(Watcher):
     runs_after = Recorder
     def __init__(self,
         fname:str='history.csv', # File name below the run's path
-        append:bool=False, # Add to an existing file, and continue its epoch numbers? Otherwise replace it
-    ): self.fname,self.append,self._earlier = fname,append,[]
+        append:bool=False, # Add to a file of another logger, and continue its epoch numbers? Otherwise replace it
+    ): self.fname,self.append,self._earlier,self._mine = fname,append,[],None
 
+    def files(self, run): return [run.path/self.fname]
     def before_fit(self, run):
         file,self._written = run.path/self.fname,0
-        self._earlier = _read_rows(file) if self.append and file.exists() else []
+        goes_on = (self.append or file==self._mine) and file.exists()
+        self._earlier,self._mine = _read_rows(file) if goes_on else [],file
 
     def after_epoch(self, run): self._write_rows(run)
     def cleanup(self, run): self._write_rows(run) # if another callback cancelled the end of the last epoch

@@ -2,7 +2,7 @@
 
 The recorder writes `run.history`: one row an epoch, with the training loss, the validation loss, each metric by its
 name, and the seconds it took. Other callbacks that need a result (the progress table, early stopping, a log file)
-read it there.
+read it there. Each name stands for one column: a metric whose name is taken gets a number.
 
 Docs: https://mylib-team.github.io/mylib/callback/record.html.md"""
 
@@ -14,13 +14,15 @@ __all__ = ['Recorder']
 # %% ../../nbs/callback/01_record.ipynb #63046f32
 import math, time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from ..core.core import UsageError, warn
-from ..train.metric import as_metric
+from ..core.core import UsageError, numbered, warn
+from ..train.metric import Mean, as_metric
+from ..train.shapes import NoAccidents, described
 from ..train.optimizer import Hyper, has_hyper
 from ..data.transform import as_slots
 from .run import Watcher
@@ -46,7 +48,8 @@ class Recorder(Watcher):
         metrics:Sequence=(), # Functions `metric(pred, targ)`, or metric objects
     ):
         self.metrics = [as_metric(m) for m in metrics]
-        self.last = None
+        self.titles = numbered((m.name for m in self.metrics), taken=('epoch', 'train_loss', 'valid_loss', 'seconds'))
+        self.last = self._valid = None
         self._clear()
 
     def _clear(self):
@@ -54,7 +57,11 @@ class Recorder(Watcher):
         self.hypers,self._said_nan = dict(lr=[], mom=[]),False
 
     @property
-    def metric_names(self): return ['train_loss', 'valid_loss', *(m.name for m in self.metrics)]
+    def metric_names(self): return ['train_loss', 'valid_loss', *self.titles]
+    def better(self, name:str) -> str|None:
+        "Tell whether a 'lower' or a 'higher' value of a column is better; `None`: its metric does not say"
+        if name.endswith('_loss') and name not in self.titles: return 'lower'
+        return next((getattr(m, 'better', None) for t,m in zip(self.titles, self.metrics) if t==name), None)
     @property
     def values(self):
         "Training loss, validation loss and metrics of each epoch"
@@ -72,15 +79,15 @@ class Recorder(Watcher):
     def before_train(self, run):
         self._mean = _Average()
         self._tracked = [(self.hypers[n], Hyper(run.opt, n)) for n in self.hypers if has_hyper(run.opt, n)]
-    def before_valid(self, _run):
-        self._valid = _Average()
-        for m in self.metrics: m.reset()
+    def before_valid(self, run):
+        if self._valid is None or self._valid.func is not run.loss_func: self._valid = Mean(run.loss_func)
+        for m in (self._valid, *self.metrics): m.reset()
 
     def after_batch(self, run):
         if run.loss is None: return
         if not run.training:
-            self._valid.add(run.loss, _count_samples(run))
-            for m in self.metrics: _update_metric(m, run)
+            self._valid.add(run.loss, run.pred, *run.yb)
+            for m,title in zip(self.metrics, self.titles): _update_metric(m, title, run)
             return
         self._mean.add(run.loss, _count_samples(run))
         for values,hyper in self._tracked: values.append(hyper.last)
@@ -93,8 +100,8 @@ class Recorder(Watcher):
         self._row = dict(epoch=run.epoch, train_loss=train_loss)
 
     def after_valid(self, _run):
-        self.last = dict(valid_loss=self._valid.value, **{m.name: m.value for m in self.metrics})
-        if not self._said_nan: self._said_nan = _warn_nan_results(self.last, self.metrics)
+        self.last = dict(valid_loss=self._valid.value, **{t: m.value for t,m in zip(self.titles, self.metrics)})
+        if not self._said_nan: self._said_nan = _warn_nan_results(self.last, dict(zip(self.titles, self.metrics)))
         if getattr(self, '_row', None) is not None: self._add_row(self.last)
 
     def after_epoch(self, _run):
@@ -145,14 +152,16 @@ class Recorder(Watcher):
             ax.set(xlabel='step', ylabel=name)
 
 # %% ../../nbs/callback/01_record.ipynb #5f82ddd6
-def _update_metric(metric, run):
-    "Update `metric`; if it fails, raise an error with the shapes"
-    try: metric.update(run.pred, *run.yb)
+def _update_metric(metric, title, run):
+    "Update `metric`; if it fails, or combines shapes that do not fit, raise an error with the shapes"
+    watch = nullcontext() if run.batch else NoAccidents(f'The metric `{title}`', run.pred, run.yb)
+    try:
+        with watch: metric.update(run.pred, *run.yb)
     except Exception as e:
-        shapes = [tuple(o.shape) if hasattr(o, 'shape') else type(o).__name__ for o in (run.pred, *run.yb)]
-        raise UsageError(f"The metric `{metric.name}` fails on a prediction of shape {shapes[0]} "
-                         f"and targets {shapes[1:]}: {type(e).__name__}: {e}. "
-                         "Choose a metric that fits the target.") from e
+        pred,*targs = map(described, (run.pred, *run.yb))
+        why = str(e) if isinstance(e, UsageError) else f"{type(e).__name__}: {e}."
+        raise UsageError(f"The metric `{title}` fails on a prediction of shape {pred} and targets of shape "
+                         f"{', '.join(targs)}: {why} Choose a metric that fits the target.") from e
 
 def _find_nan_item(run, k):
     "Return which sample of batch `k` of the last epoch holds NaN or infinity, if the loader can load it again"
@@ -185,7 +194,7 @@ def _warn_nan(losses, n_before, run):
 
 def _warn_nan_results(results, metrics):
     "Warn if validation results are NaN, unless the metric explains it itself; return whether there was a warning"
-    quiet = [m.name for m in metrics if getattr(m, 'says_why', False)]
+    quiet = [t for t,m in metrics.items() if getattr(m, 'says_why', False)]
     names = [n for n,v in results.items() if n not in quiet and isinstance(v, float) and math.isnan(v)]
     if names:
         warn(f"Over the validation set, {', '.join(names)} is NaN. A metric can be undefined there "

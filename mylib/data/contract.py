@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from ..core.core import UsageError, concise, isolated_rng, to_device
+from ..core.core import UsageError, WrongType, concise, isolated_rng, to_device
 from .transform import as_slots
 from .block import TransformBlock
 from .dataset import Samples
@@ -95,6 +95,7 @@ class Foreign(Loader):
         loader, # Has a length, and yields batches
         device:torch.device|str|None=None, # Where batches go; `None`: they stay where they are
     ):
+        _check_foreign(loader)
         self.loader,self.device = loader,device
         self.epoch,self._blocks = 0,None
         self.dataset,self.batch_size = getattr(loader, 'dataset', None),getattr(loader, 'batch_size', None)
@@ -110,7 +111,8 @@ class Foreign(Loader):
     @property
     def blocks(self):
         if self._blocks is None:
-            with isolated_rng(): first = next(iter(self.loader)) if self.dataset is None else self.dataset[0]
+            with isolated_rng(): first = next(iter(self.loader), end) if self.dataset is None else self.dataset[0]
+            if first is end: raise UsageError(f"{self!r} gave no batch. Check its data.")
             self._blocks = _plain_blocks(first)
         return self._blocks
     @property
@@ -118,6 +120,18 @@ class Foreign(Loader):
     def __repr__(self):
         kind = type(self.loader)
         return f"Foreign {kind.__module__}.{kind.__name__} of {len(self)} batches"
+
+def _check_foreign(loader):
+    "Refuse what cannot be read once an epoch"
+    if not hasattr(loader, '__iter__'):
+        raise WrongType(f"{loader!r} is no loader: it cannot be iterated over. Pass a DataLoader, or a list of batches.")
+    if hasattr(loader, '__next__'):
+        raise WrongType(f"A {type(loader).__name__} can be read only once, but training reads it once an epoch. "
+                        "Pass a list of batches, or a DataLoader.")
+    try: len(loader)
+    except TypeError as e:
+        raise WrongType(f"{type(loader).__name__} has no length ({e}), so there is no telling how long an epoch is. "
+                        "Give it, or its dataset, a `__len__`.") from e
 
 def _plain_blocks(sample): return [TransformBlock() for _ in as_slots(sample)]
 def _count_inputs(dataset, blocks):

@@ -79,6 +79,8 @@ class TargetMetric:
         self.metric,self.k = metric,k
         self.name = f'{as_metric(metric).name}_{k}'
 
+    @property
+    def better(self): return as_metric(self.metric).better
     def reset(self): self._inner = as_metric(self.metric)
     def update(self, pred, *targs): self._inner.update(pred[self.k], targs[self.k])
     @property

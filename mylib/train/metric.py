@@ -142,8 +142,11 @@ class Mean(Metric):
         "Keep the batch until the function has shown that it is a mean over rows"
         self._kept.append(batch)
         if self._shown is None: return
-        shows = is_row_mean(self.func, float(value), *batch)
-        self._shown = None if shows is False else self._shown+bool(shows)
+        whole = float(self.func(*batch)) if _is_tensors(batch) else math.nan
+        if not math.isclose(whole, float(value), rel_tol=1e-4, abs_tol=1e-6): self._shown = _enough # not of `func` alone
+        else:
+            shows = is_row_mean(self.func, whole, *batch)
+            self._shown = None if shows is False else self._shown+bool(shows)
         if self._shown==_enough: self._kept = []
 
     @property
@@ -156,12 +159,20 @@ class Mean(Metric):
         return self.finish(mean) if self.finish else mean
 
 def _detach(x):
+    if isinstance(x, dict): return {k: _detach(o) for k,o in x.items()}
     if isinstance(x, (tuple, list)): return type(x)(_detach(o) for o in x)
     return x.detach() if isinstance(x, Tensor) else x
+
+def _is_tensors(x):
+    "Is everything in `x` a tensor with rows?"
+    inner = list(x.values()) if isinstance(x, dict) else x
+    if isinstance(inner, (tuple, list)): return all(map(_is_tensors, inner))
+    return isinstance(x, Tensor) and x.ndim>0
 
 def _join(batches):
     "Return all batches as one"
     first = batches[0]
+    if isinstance(first, dict): return {k: _join([o[k] for o in batches]) for k in first}
     if isinstance(first, (tuple, list)): return type(first)(_join(o) for o in zip(*batches))
     return torch.cat(batches)
 

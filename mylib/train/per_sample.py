@@ -40,6 +40,7 @@ def _compute_elementwise(loss_func, pred, targ):
 
 def _cut(x, rows):
     "Return some `rows`, a slice, of a batch"
+    if isinstance(x, dict): return {k: _cut(o, rows) for k,o in x.items()}
     return type(x)(_cut(o, rows) for o in x) if isinstance(x, (tuple, list)) else x[rows]
 
 # %% ../../nbs/train/02_per_sample.ipynb #7990fcb4
