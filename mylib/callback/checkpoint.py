@@ -13,64 +13,29 @@ Docs: https://mylib-team.github.io/mylib/callback/checkpoint.html.md"""
 __all__ = ['identity', 'Checkpoint']
 
 # %% ../../nbs/callback/12_checkpoint.ipynb #1765a6fb
-import hashlib, inspect, os, re, time
-from collections.abc import Iterable
+import inspect, os, time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from ..core.core import CannotWrite, UsageError, warn, whole_file
-from ..data.transform import step_name
+from ..data.fingerprint import as_setting, as_text, differences, fingerprint
 from .run import Callback, Cancel, Changer, Watcher
 from .resume import resume_from, run_state
 from .schedule import ParamScheduler
 
 # %% ../../nbs/callback/12_checkpoint.ipynb #455b481d
-def _describe(o):
-    "Return the name or the text of `o`, without addresses"
-    return re.sub(r' at 0x[0-9a-fA-F]+', '', step_name(o))
-
-def _to_setting(o):
-    "Return a setting as something that can be written to a file and compared"
-    if isinstance(o, (list, tuple)): return [_to_setting(v) for v in o]
-    if isinstance(o, dict): return {str(k): _to_setting(v) for k,v in o.items()}
-    return o if o is None or isinstance(o, (bool, int, float, str)) else _describe(o)
-
 def _read_settings(cb):
     "Return the arguments that a callback was created with, if it has kept them"
-    return {n: _to_setting(getattr(cb, n)) for n in inspect.signature(type(cb)).parameters if hasattr(cb, n)}
-
-# %% ../../nbs/callback/12_checkpoint.ipynb #a3347447
-def _to_bytes(item, root):
-    "Return bytes that identify an item; `root` is removed from a path"
-    if isinstance(item, Path): return item.as_posix().removeprefix(root).encode()
-    if isinstance(item, (Tensor, np.ndarray)): return np.ascontiguousarray(item).tobytes()
-    return _describe(item).encode()
-
-def _hash_items(items:Iterable, root:str) -> str:
-    "Return a short hash of all `items`; `root`, which ends in a slash, is removed from paths"
-    sums = hashlib.blake2b(digest_size=8)
-    if hasattr(items, 'iloc'): items = [pd.util.hash_pandas_object(items.astype(str)).to_numpy()]
-    for o in items: sums.update(_to_bytes(o, root)+b'\0')
-    return sums.hexdigest()
+    return {n: as_setting(getattr(cb, n)) for n in inspect.signature(type(cb)).parameters if hasattr(cb, n)}
 
 # %% ../../nbs/callback/12_checkpoint.ipynb #f0dd8a67
-def _describe_data(dl, root):
-    "Return what tells one training set from another"
-    ds = getattr(dl, 'dataset', None)
-    items,blocks = getattr(ds, 'items', None),getattr(ds, 'blocks', None) or []
-    return dict(batches=len(dl), samples=None if ds is None else len(ds), batch_size=getattr(dl, 'batch_size', None),
-                items=None if items is None else _hash_items(items, root),
-                vocab=[_to_setting(getattr(b, 'vocab', None)) for b in blocks],
-                transforms=[_describe(f) for n in ('item_tfms', 'batch_tfms') for f in getattr(dl, n, ())])
-
 def _describe_schedules(cbs):
     "Return the values of each schedule at nine points"
     found = [item for cb in cbs if isinstance(cb, ParamScheduler) for item in cb.scheds.items()]
-    return {n: [_to_setting(f(i/8)) for i in range(9)] for n,f in found}
+    return {n: [as_setting(f(i/8)) for i in range(9)] for n,f in found}
 
 def _describe_model(model):
     weights = {n: f"{tuple(v.shape)} {str(v.dtype).removeprefix('torch.')}" for n,v in model.state_dict().items()}
@@ -82,27 +47,11 @@ def identity(
 ) -> dict: # Numbers, text, lists and dictionaries
     "Describe a fit; the state of a fit fits another run only if this is the same"
     opt,root = run.opt,f'{Path(run.path).as_posix()}/'
-    groups = [{k: _to_setting(v) for k,v in g.items() if k!='params'} for g in opt.state_dict()['param_groups']]
-    return dict(model=_describe_model(run.model), data=_describe_data(run.dls.train, root),
-                loss=_describe(run.loss_func), epochs=run.n_epoch, schedules=_describe_schedules(run.callbacks),
+    groups = [{k: as_setting(v) for k,v in g.items() if k!='params'} for g in opt.state_dict()['param_groups']]
+    return dict(model=_describe_model(run.model), data=fingerprint(run.dls, root),
+                loss=as_setting(run.loss_func), epochs=run.n_epoch, schedules=_describe_schedules(run.callbacks),
                 optimizer=dict(kind=type(getattr(opt, 'opt', opt)).__name__, groups=groups),
                 callbacks={type(o).__name__: _read_settings(o) for o in run.callbacks if isinstance(o, Changer)})
-
-# %% ../../nbs/callback/12_checkpoint.ipynb #953c6d5a
-def _find_differences(saved, now, place=''):
-    "Return one sentence for each difference between two descriptions"
-    if type(saved)==type(now)==dict:
-        keys = [(k, f'{place}.{k}' if place else k) for k in {**saved, **now}]
-        return [d for k,where in keys for d in _find_differences(saved.get(k), now.get(k), where)]
-    if type(saved)==type(now)==list and len(saved)==len(now):
-        return [d for i,(a,b) in enumerate(zip(saved, now)) for d in _find_differences(a, b, f'{place}[{i}]')]
-    return [] if saved==now else [f"{place} is {_abbreviate(now)} now and was {_abbreviate(saved)} then"]
-
-def _abbreviate(o):
-    "Return a short text for `o`"
-    if isinstance(o, list) and len(o)>4: return f"{len(o)} entries"
-    if isinstance(o, float): return f'{o:.6g}'
-    return 'not there' if o is None else repr(o)
 
 # %% ../../nbs/callback/12_checkpoint.ipynb #1d21d620
 def _check_plain(o, whose):
@@ -111,7 +60,7 @@ def _check_plain(o, whose):
     if isinstance(o, np.generic): return o.item()
     if isinstance(o, (list, tuple)): return [_check_plain(v, whose) for v in o]
     if isinstance(o, dict): return {k: _check_plain(v, whose) for k,v in o.items()}
-    raise UsageError(f"The state of the callback {whose} holds {_describe(o)} of type {type(o).__name__}, which no "
+    raise UsageError(f"The state of the callback {whose} holds {as_text(o)} of type {type(o).__name__}, which no "
                      "checkpoint keeps. Let its `state_dict` give tensors, numbers, text, and lists and "
                      "dictionaries of them.")
 
@@ -154,6 +103,7 @@ class Checkpoint(Watcher):
         self.every_seconds,self.every_steps = every_seconds,every_steps
         self._fits,self._saved = [],None
 
+    def files(self, run): return [run.path/self.folder/'last.ckpt']
     def before_fit(self, run):
         self._file,is_first = Path(run.path)/self.folder/'last.ckpt',not self._fits
         self._fits.append(identity(run))
@@ -181,7 +131,7 @@ class Checkpoint(Watcher):
     def _continue(self, run):
         "Make `run` continue from the saved state, or skip it if it was completed"
         fits,state,n = self._saved['fits'],self._saved['run'],len(self._fits)
-        found = _find_differences(fits[n-1], self._fits[-1])
+        found = differences(fits[n-1], self._fits[-1])
         if found:
             more = f'; and {len(found)-4} more differences' if len(found)>4 else ''
             raise UsageError(f"{self._file} belongs to another fit: {'; '.join(found[:4])}{more}. "

@@ -141,7 +141,7 @@ class SaveModelCallback(Watcher):
         self._best,self.last_saved_path = _Best(monitor, comp, min_delta),None
 
     def before_fit(self, run):
-        self._best.begin(run, self, self.reset_on_fit)
+        if not self.every_epoch: self._best.begin(run, self, self.reset_on_fit)
         self.last_saved_path = None
     def after_valid(self, run):
         if run.opt is not None: self._save_if_better(run)

@@ -119,7 +119,7 @@ class Run:
     "One training run: its model and data, its state, and the loop"
     def __init__(self,
         model:nn.Module, # Called with the inputs of a batch
-        dls, # Has `train`, `valid` and `n_inp`, such as `mylib.data.loaders.DataLoaders`
+        dls, # Has `train`, `valid`, `n_inp` and `targets`, such as `mylib.data.loaders.DataLoaders`
         loss_func:Callable|None, # Called with the prediction and the targets; `None`: predict only
         opt:torch.optim.Optimizer|None=None, # `None`: do not train
         *,
@@ -213,6 +213,7 @@ class Run:
         self.pred = self.model(*self.xb);                     self.notify('after_pred')
         self.loss = None
         if self.loss_func is not None and self.yb:
+            if not self.batch: self.dls.targets.check_output(self.pred, self.loss_func)
             compute = self.loss_func if self.batch else partial(first_loss, self.loss_func)
             self.loss = compute(self.pred, *self.yb);         self.notify('after_loss')
         if not self.training: return

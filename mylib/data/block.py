@@ -17,6 +17,7 @@ __all__ = ['TransformBlock', 'InputBlock', 'TargetBlock', 'as_target', 'Category
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
+from torch import Tensor, nn
 
 from ..core.core import UsageError, listed
 from ..core.part import part
@@ -96,12 +97,15 @@ class TargetBlock(TransformBlock):
     decoder:Callable = staticmethod(identity) # From prediction to what `decode` takes, if the loss has no `decodes`
     n_out:int|None = None # Number of outputs that a model for this target needs; `None`: not known
     check_all = False # Are the steps cheap enough to try on every item before training?
+    kind:str|None = None # 'categories', 'labels' or 'numbers', as a metric's `of`; `None`: not known
 
     def make_loss(self) -> Callable|None:
         "Return the loss for this target, or `None` if it has none"
         return None
     def check(self, where:str):
         "Raise a `UsageError` if nothing can be learned from the training items, whose source is called `where`"
+    def check_output(self, pred, loss_func:Callable):
+        "Raise a `UsageError` if `loss_func` of a model's output `pred` would train more or fewer outputs than there are"
 
     def check_columns(self, names:Collection[str]):
         "Raise a `UsageError` if this target cannot be made from the columns `names` of a table"
@@ -145,7 +149,7 @@ def as_target(
 @part('data.CategoryBlock')
 class CategoryBlock(TargetBlock):
     "A target that is one of several categories; batches hold their positions, (b,) int64"
-    metrics,check_all = (error_rate,),True
+    metrics,check_all,kind = (error_rate,),True,'categories'
     activation,decoder = staticmethod(softmax),staticmethod(argmax)
     def __init__(self,
         vocab:Sequence|None=None, # The categories; `None`: those of the training items
@@ -162,6 +166,11 @@ class CategoryBlock(TargetBlock):
     @property
     def part_args(self): return dict(vocab=list(self.vocab), sort=False, add_na=self.add_na)
     def make_loss(self): return CrossEntropyLossFlat()
+    def check_output(self, pred, loss_func):
+        axis = 1 if isinstance(loss_func, nn.CrossEntropyLoss) else getattr(loss_func, 'axis', None)
+        if axis is None or not isinstance(pred, Tensor) or pred.shape[axis]==self.n_out: return
+        raise UsageError(f"The model has {pred.shape[axis]} outputs for {self.n_out} categories (its output has the "
+                         f"shape {tuple(pred.shape)}). Make it with n_out={self.n_out}, which is `dls.c`.")
     def check(self, where):
         if len(self.vocab)>=2: return
         if not self.vocab: raise UsageError(f"No item in {where} has a category. Check `get_y`.")
@@ -199,7 +208,7 @@ def _stack_columns(cols):
 @part('data.MultiCategoryBlock')
 class MultiCategoryBlock(TargetBlock):
     "A target of several labels, or none; batches hold a 0 or 1 for each label, (b, n) float32"
-    metrics,check_all = (accuracy_multi,),True
+    metrics,check_all,kind = (accuracy_multi,),True,'labels'
     activation,decoder = staticmethod(sigmoid),staticmethod(threshold)
     def __init__(self,
         encoded:bool=False, # Are the targets rows of zeros and ones already? Then `vocab` is required
@@ -242,7 +251,7 @@ class MultiCategoryBlock(TargetBlock):
 @part('data.RegressionBlock')
 class RegressionBlock(TargetBlock):
     "A target of one or several numbers; batches are (b, n_out) float32"
-    metrics,check_all = (rmse,),True
+    metrics,check_all,kind = (rmse,),True,'numbers'
     def __init__(self,
         n_out:int|None=None, # How many numbers; `None`: as many as the first training item has
     ):

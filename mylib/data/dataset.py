@@ -66,6 +66,10 @@ class Samples:
     def to_device(self, device): "Move to `device` what can be kept there"
 
     @property
+    def marks(self) -> Sequence:
+        "What tells these samples, in their order, from others: items or arrays; empty if it is not known"
+        return ()
+    @property
     def targets(self) -> Targets:
         "Loss, metrics and decoding for the slots after the inputs"
         return Targets(self.blocks[self.n_inp:])
@@ -116,6 +120,8 @@ class Datasets(Samples):
         for pipe in self.pipes: setup_pipeline(pipe, train)
 
     def __len__(self): return len(self.items)
+    @property
+    def marks(self): return self.items
     def item(self, i): return item_at(self.items, i)
     @concise
     def __getitem__(self, i):

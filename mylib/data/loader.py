@@ -72,6 +72,9 @@ class DataLoader(Loader):
             raise UsageError(f"`batch_size` is {self.batch_size}, but must be at least 1.")
         if not len(self.samples) and not self.samples.new_only:
             raise UsageError("The dataset is empty, so there are no batches. Check where the items come from.")
+        if self.drop_last and self.training and 0<self.n<(self.batch_size or 1):
+            raise UsageError(f"`drop_last` leaves no batch to train on: there are {self.n} samples, and a batch has "
+                             f"{self.batch_size}. Pass a smaller bs=, or drop_last=False.")
         if self.sort_by is not None and len(self.sort_by)!=self.n:
             raise UsageError(f"`sort_by` has {len(self.sort_by)} numbers for {self.n} samples. Pass one for each.")
         if self.shard is not None: check_shard(self.shard, self.n, self.batch_size or 1, self.drop_last)

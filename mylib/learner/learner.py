@@ -32,7 +32,8 @@ from ..data.contract import Loader, as_loader
 from ..data.loader import DataLoader
 from ..data.block import InputBlock
 from ..data.loaders import DataLoaders, our_loader
-from ..callback.run import Callback, Changer, Run
+from ..data.fingerprint import check_same_meaning
+from ..callback.run import Callback, Changer, Run, check_callbacks
 from ..callback.record import Recorder
 from ..callback.schedule import ParamScheduler
 from ..callback.progress import ProgressTable
@@ -46,6 +47,7 @@ from .bundle import describe_learner, write_bundle
 from .summary import layer_table
 from .fitting import as_checkpoint, fitting_batches
 from .loop import loop_lines
+from .door import check_maker, check_objects, not_loaders
 
 # %% ../../nbs/learner/09_learner.ipynb #d5e6611c
 class Learner:
@@ -53,7 +55,17 @@ class Learner:
     @property
     def metrics(self) -> list: "What is computed over the validation set; assign one, or several"; return self._metrics
     @metrics.setter
-    def metrics(self, o): self._metrics = listed(o)
+    def metrics(self, o):
+        for m in listed(o): self._dls.targets.check_metric(m)
+        self._metrics = listed(o)
+
+    @property
+    def dls(self) -> DataLoaders: "The loaders; others may be assigned if their data means the same"; return self._dls
+    @dls.setter
+    def dls(self, new):
+        if not isinstance(new, DataLoaders): raise not_loaders(new)
+        check_same_meaning(self._dls, new)
+        self._dls = new
 
     def __init__(self,
         dls:DataLoaders, # Training and validation loaders
@@ -71,8 +83,11 @@ class Learner:
         train_bn:bool=True, # Do normalization layers learn even where the rest is frozen?
         moms:tuple=(0.95, 0.85, 0.95), # Momentum at the start, the peak and the end of one cycle
     ):
-        self.dls,self.model = dls,model
-        self.opt_func,self.lr,self.splitter = opt_func,lr,splitter
+        if not isinstance(dls, DataLoaders): raise not_loaders(dls)
+        check_objects(model=model, loss_func=loss_func)
+        check_callbacks(listed(cbs))
+        self._dls,self.model = dls,model
+        self.opt_func,self.lr,self.splitter = check_maker(opt_func),lr,splitter
         self.path,self.model_dir = Path(dls.path if path is None else path),Path(model_dir)
         self.wd,self.wd_bn_bias,self.train_bn,self.moms = wd,wd_bn_bias,train_bn,moms
         self.cbs = listed(cbs)
@@ -310,7 +325,7 @@ class Learner:
         act:Callable|None=None, # From output to prediction; `None`: what the loss or the Block says
     ) -> Predictor:
         "Return what predicts as this learner does now; made anew only when something that it depends on has changed"
-        dls,dl = self.dls,self.dls.loaders[-1]
+        dls,dl = self._dls,self._dls.loaders[-1]
         by_loss = [getattr(self.loss_func, 'activation', None), getattr(self.loss_func, 'decodes', None)]
         places = [next((p.device for p in self.model.parameters()), None), dls.loaders[0].device]
         made_of = [self.model, dls, dl, *places, self.precision, act, self.activation, self.decoder, *by_loss]

@@ -130,7 +130,7 @@ def find_lr(
     for p,_ in grads: p.grad = None
     try:
         with unchanged(model):
-            n_epoch = -(-finder.num_it//len(dls.train))
+            n_epoch = -(-finder.num_it//max(1, len(dls.train)))
             Run(model, dls, loss_func, opt, callbacks=[finder, *callbacks], n_epoch=n_epoch).fit()
     finally:
         _put_back(model, state, grads)

@@ -91,6 +91,8 @@ class ParquetDataset(TableDataset):
         self.counts = np.array([len(o) for o in self.at_group])
 
     def __len__(self): return int(self.counts.sum())
+    @property
+    def marks(self): return [self.mask]
     def rows(self,
         idxs, # Positions of rows
     ) -> tuple: # int64 categories, float32 numbers, targets

@@ -43,7 +43,7 @@ class _Probability(ScikitMetric):
         return p.reshape(-1), targ.reshape(-1)
 
 @part('train.RocAucBinary')
-@measures('categories', better='higher')
+@measures(None, better='higher')
 class RocAucBinary(_Probability):
     "Area under the ROC curve, for two classes"
     def __init__(self,
@@ -58,7 +58,7 @@ class RocAucBinary(_Probability):
         return self.call(targ, pred, average=self.average, sample_weight=self.sample_weight, max_fpr=self.max_fpr)
 
 @part('train.APScoreBinary')
-@measures('categories', better='higher')
+@measures(None, better='higher')
 class APScoreBinary(_Probability):
     "Average precision, the mean precision along the precision-recall curve, for two classes"
     def __init__(self,
