@@ -31,12 +31,19 @@ class ImageBlock(InputBlock):
 
     def __init__(self,
         cls:type[PILImage]=PILImage, # `PILImage` for color, `PILImageBW` for gray
+        values:tuple|None=None, # More than 8 bits: what becomes black and what white; `None`: by the training images
+        opened_as:str|None=None, # What it is given, if that is opened already; `None`: found with the training images
     ):
         if not (isinstance(cls, type) and issubclass(cls, PILImage)):
             raise UsageError(f"`cls` is {cls!r}, but must be PILImage, PILImageBW or PILMask.")
         self.cls = cls
-        super().__init__(OpenImage(cls), item_tfms=ToTensor(), batch_tfms=IntToFloatTensor())
+        super().__init__(OpenImage(cls, values, opened_as), item_tfms=ToTensor(), batch_tfms=IntToFloatTensor())
 
+    @property
+    def part_args(self):
+        "What an exported model needs, with what the first step has learned"
+        step = self.type_tfms[0]
+        return dict(cls=self.cls, values=None if step.values is None else list(step.values), opened_as=step.opened_as)
     def blank(self): return np.zeros((32, 32, 3), dtype=np.uint8)
     def wrap(self, x, _batch): return (TensorMask if issubclass(self.cls, PILMask) else TensorImage)(x)
     def text(self, x): return f"{type(x).__name__} {tuple(x.shape)}"

@@ -12,10 +12,11 @@ Docs: https://mylib-team.github.io/mylib/vision/image.html.md"""
 
 # %% auto #0
 __all__ = ['TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'decode_image', 'PILImage', 'PILImageBW',
-           'PILMask', 'OpenImage']
+           'PILMask', 'is_file', 'choose_values', 'OpenImage']
 
 # %% ../../nbs/vision/03_image.ipynb #b6f6d816
-import io, os
+import io, math, os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +26,14 @@ from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 
-from ..core.core import UsageError
+from ..core.core import MissingFile, UsageError, note
 from ..core.part import part
 from ..core.show import show_image
 from ..data.transform import Opener
 from .array import ArrayImage
 from .decode import find_upright, image_size, open_checked, shrink_size, unreadable
-from .modes import array_to_image, codes_to_image, to_array, to_codes, to_mode
+from mylib.vision.modes import (array_to_image, codes_to_image, find_range, is_deep, limits, to_array, to_codes,
+    to_mode)
 
 # %% ../../nbs/vision/03_image.ipynb #6a3d85b1
 def decode_image(
@@ -39,12 +41,13 @@ def decode_image(
     side:int|None, # Shorter side of the result in pixels, at most; `None`: the whole image
     cls:type[ArrayImage], # Class of the result: `PILImage` or one of its subclasses
     resample:int, # One of PIL's filters, to reach `side`
+    values:tuple|None=None, # Of an image of more than 8 bits: what becomes black and what white
 ) -> ArrayImage: # Upright; `full_size` is the size that it would have without `side`
     "Decode `im` as an image of class `cls`"
     size,(turn,full) = im.size if side is None else shrink_size(im.size, side),find_upright(im)
     if size!=im.size: im.draft(None, size)
     im.load()
-    new = cls._of(np.array(cls._convert(im)))
+    new = cls._of(np.array(cls._convert(im, values=values)))
     if size!=new.size: new = new.resize(size, resample)
     if turn is not None: new = new.transpose(turn)
     if full!=new.size: new._full = full
@@ -61,21 +64,22 @@ class PILImage(ArrayImage):
     def create(cls,
         fn:'str|Path|bytes|Image.Image|np.ndarray|Tensor', # Path, bytes or open file; PIL image, array or tensor of one
         side:int|None=None, # Shorter side of the result in pixels, at most; `None`: the whole image
+        values:tuple|None=None, # More than 8 bits: what becomes black and what white; `None`: by this image alone
     ): # Upright
         "Open an image, in whatever form it comes"
         if isinstance(fn, (str, Path)) or hasattr(fn, 'read'):
-            with open_checked(fn) as im: return decode_image(im, side, cls, cls._resample)
-        if isinstance(fn, bytes): return cls.create(io.BytesIO(fn), side)
+            with open_checked(fn) as im: return decode_image(im, side, cls, cls._resample, values)
+        if isinstance(fn, bytes): return cls.create(io.BytesIO(fn), side, values)
         im = fn
         if isinstance(fn, (np.ndarray, Tensor)):
             a = to_array(fn)
-            im = codes_to_image(a) if cls is PILMask and a.ndim==2 else array_to_image(a)
+            im = codes_to_image(a) if cls is PILMask and a.ndim==2 else array_to_image(a, values)
         if not isinstance(im, Image.Image):
             raise UsageError(f"{fn!r} ({type(fn).__name__}) is not an image. "
                              "Pass a path, the bytes of a file, a PIL image, an array or a tensor.")
         try: im.load()
         except OSError as e: raise unreadable(getattr(im, 'filename', None) or 'The PIL image', e) from e
-        new,full = decode_image(im, side, cls, cls._resample),getattr(im, '_full', None)
+        new,full = decode_image(im, side, cls, cls._resample, values),getattr(im, '_full', None)
         if full is not None: new._full = full
         return new
 
@@ -114,7 +118,7 @@ class PILMask(PILImage):
     "One integer code per pixel, never interpolated (mode L, or I where 8 bits are not enough)"
     _resample = Image.Resampling.NEAREST
     @staticmethod
-    def _convert(im): return im if im.mode=='L' else to_codes(im)
+    def _convert(im, **_values): return im if im.mode=='L' else to_codes(im) # codes are never scaled
 
     def show(self,
         ctx:Axes|None=None, # The axes to draw on, under the name that other `show` methods use
@@ -133,19 +137,68 @@ TensorImage,TensorMask = tv_tensors.Image,tv_tensors.Mask
 TensorPoint,TensorBBox = tv_tensors.KeyPoints,tv_tensors.BoundingBoxes
 _all_ = ['TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox']
 
+# %% ../../nbs/vision/03_image.ipynb #5e14154e
+def is_file(
+    x, # What an image is made from
+) -> bool: # False for what is opened already: an image, an array, a tensor
+    "Tell whether `x` is a path or the content of a file"
+    return isinstance(x, (str, os.PathLike, bytes)) or hasattr(x, 'read')
+
+def _check_values(values):
+    "Return `values` as a tuple of two finite numbers, or `None`"
+    if values is None: return None
+    fits = isinstance(values, (tuple, list)) and len(values)==2 and all(type(o) in (int, float) for o in values)
+    if fits and all(map(math.isfinite, values)) and values[0]<values[1]: return tuple(values)
+    raise UsageError(f"`values` is {str(values)[:50]}, but must be two numbers, of which the first is the smaller: what "
+                     "becomes black and what becomes white, such as (0, 4095).")
+
+def _limits_of(x):
+    "Return which values a deep image has; `None` if it has 8 bits or is a tensor"
+    if is_file(x):
+        with open_checked(io.BytesIO(x) if isinstance(x, bytes) else x) as im: return limits(im) if is_deep(im) else None
+    return limits(x) if isinstance(x, (np.ndarray, Image.Image)) and is_deep(x) else None
+
+def choose_values(
+    items:Sequence, # What the training images are made from
+    most:int=200, # Look at so many of them, spread over all
+) -> tuple: # What becomes black, and what white
+    "Choose the range of the images of a dataset, and say it unless they all have 8 bits"
+    n = len(items)
+    picked = [items[k*n//min(n, most)] for k in range(min(n, most))]
+    found = [o for o in map(_limits_of, picked) if o is not None]
+    if not found: return (0, 255)
+    low,high = float(min(o[0] for o in found)),float(max(o[1] for o in found))
+    values = find_range(low, high, any(o[2] for o in found))
+    note(f"{len(found)} of {len(picked)} training images have more than 8 bits, with values from {low:g} to {high:g}. "
+         f"All images are scaled alike: {values[0]:g} becomes black, {values[1]:g} white. To choose otherwise, pass "
+         f"ImageBlock(values=(low, high)).")
+    return values
+
 # %% ../../nbs/vision/03_image.ipynb #0bd07a41
 @part('vision.OpenImage')
 class OpenImage(Opener):
     "Open whatever `cls` can open: a path, bytes, an array, a tensor, a PIL image"
     def __init__(self,
         cls:type[PILImage]=PILImage, # Class of the result
-    ): self.cls,self.side,self._full = cls,None,{}
+        values:Sequence|None=None, # More than 8 bits: what becomes black and what white; `None`: by the training images
+        opened_as:str|None=None, # What it was given in training, if that was opened already, such as 'ndarray'
+    ):
+        self.cls,self.values,self.opened_as = cls,_check_values(values),opened_as
+        self.side,self._full = None,{}
 
-    def encodes(self, x): return self.cls.create(x, self.side)
+    def setups(self, items):
+        first = items[0] if len(items) else None
+        if first is not None and not is_file(first): self.opened_as = type(first).__name__
+        if self.values is None and not issubclass(self.cls, PILMask) and len(items): self.values = choose_values(items)
+
+    def encodes(self, x):
+        if self.opened_as is not None and is_file(x): raise UsageError(_is_a_file(x, self.opened_as))
+        if self.values is None and not issubclass(self.cls, PILMask): _note_alone(x)
+        return self.cls.create(x, self.side, self.values)
     def at_side(self,
         side:int|None, # Shorter side in pixels that the later steps need; `None`: the whole image
     ):
-        new = OpenImage(self.cls)
+        new = OpenImage(self.cls, self.values, self.opened_as)
         new.side = side
         return new
 
@@ -153,9 +206,25 @@ class OpenImage(Opener):
         if not isinstance(x, (str, Path)): return None
         try: stat = os.stat(x)
         except FileNotFoundError as e:
-            raise UsageError(f"There is no file {x}. Check the path; the current folder is {Path.cwd()}.") from e
-        return str(x), stat.st_size, stat.st_mtime_ns, f'{self.cls.part_name}:{self.side}'
+            raise MissingFile(f"There is no file {x}. Check the path; the current folder is {Path.cwd()}.") from e
+        what = f'{self.cls.part_name}:{self.side}:{self.values}'
+        return str(x), stat.st_size, stat.st_mtime_ns, what
     def pack(self, y, key):
         self._full[key] = y.full_size
         return y.pixels()
     def unpack(self, array, key): return self.cls._of(array, self._full.get(key) or image_size(key[0]))
+
+def _note_alone(x):
+    "Say that a deep image is scaled by itself, where no training images have chosen a range"
+    found = _limits_of(x)
+    if found is None: return
+    low,high = find_range(*found)
+    note(f"An image of more than 8 bits is scaled by its own values, {low:g} to {high:g}, since the range of the training "
+         "images is not known. Pass ImageBlock(values=(low, high)), and export the model again.")
+
+def _is_a_file(x, given):
+    "Return the message for a file, where a model was trained on what is opened already"
+    what = 'the content of a file' if isinstance(x, bytes) else f'the file {str(x)[:100]}'
+    return (f"This model was trained on `{given}` objects, as `get_x` (or the list of items) gave them, but this is {what}. "
+            "What `get_x` does to an image is not part of the model. Pass what `get_x` returns for it: predict(get_x(path)). "
+            "Or let `get_x` return the path, and do the rest in a transform: item_tfms=[...].")
