@@ -11,8 +11,8 @@ Docs: https://mylib-team.github.io/mylib/core/core.html.md"""
 # %% auto #0
 __all__ = ['F', 'near', 'UsageError', 'MissingFile', 'NoPermission', 'UnknownName', 'OutOfRange', 'WrongType',
            'file_error', 'MylibWarning', 'MylibNote', 'warn', 'note', 'hearing', 'check_option', 'concise', 'listed',
-           'numbered', 'CannotWrite', 'whole_file', 'mix', 'generator', 'set_seed', 'rng_state', 'set_rng_state',
-           'isolated_rng', 'isolated_torch_rng', 'default_device', 'to_device']
+           'numbered', 'Lock', 'CannotWrite', 'whole_file', 'mix', 'generator', 'set_seed', 'rng_state',
+           'set_rng_state', 'isolated_rng', 'isolated_torch_rng', 'default_device', 'to_device']
 
 # %% ../../nbs/core/00_core.ipynb #a04f29ae
 import difflib, functools, hashlib, inspect, itertools, os, random, re, sys, threading, warnings
@@ -162,6 +162,14 @@ def numbered(
         used.add(new)
         found.append(new)
     return found
+
+# %% ../../nbs/core/00_core.ipynb #39cd4bf3
+class Lock:
+    "A lock for one thread at a time, which may take it again; a copy of it is a new lock"
+    def __init__(self): self._lock = threading.RLock()
+    def __enter__(self): self._lock.acquire()
+    def __exit__(self, *_error): self._lock.release()
+    def __reduce__(self): return Lock, ()
 
 # %% ../../nbs/core/00_core.ipynb #df17add4
 class CannotWrite(UsageError, OSError):

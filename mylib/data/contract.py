@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from ..core.core import UsageError, WrongType, concise, isolated_rng, to_device
-from .transform import as_slots
+from ..core.core import Lock, UsageError, WrongType, concise, isolated_rng, to_device
+from .transform import as_slots, is_thread_safe
 from .block import TransformBlock
 from .dataset import Samples
 
@@ -153,7 +153,8 @@ class Indexed(Samples):
         dataset, # Has a length and can be indexed
         idxs:Sequence[int]|None=None, # Positions of the samples to use; `None`: all
     ):
-        self.dataset,self.idxs,self._blocks = dataset,idxs,None
+        self.dataset,self.idxs,self._blocks,self.lock = dataset,idxs,None,Lock()
+        self._is_safe = is_thread_safe(dataset)
         self.by_rows = hasattr(dataset, '__getitems__') and idxs is None
 
     @property
@@ -166,7 +167,10 @@ class Indexed(Samples):
     def vocab(self): return self.dataset.vocab
 
     def __len__(self): return len(self.dataset if self.idxs is None else self.idxs)
-    def __getitem__(self, i): return self.dataset[i if self.idxs is None else self.idxs[i]]
+    def __getitem__(self, i):
+        i = i if self.idxs is None else self.idxs[i]
+        if self._is_safe: return self.dataset[i]
+        with self.lock: return self.dataset[i]
     def rows(self, idxs): return self.dataset.__getitems__(idxs)
     def item(self, i): return self[i]
     def at(self, idxs): return Indexed(self.dataset, [i if self.idxs is None else self.idxs[i] for i in idxs])

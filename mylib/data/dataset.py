@@ -20,7 +20,7 @@ import numpy as np
 
 from fastcore.foundation import L
 
-from ..core.core import UsageError, concise
+from ..core.core import Lock, UsageError, concise
 from .transform import Pipeline, as_slots, setup_pipeline, step_name
 from .split import check_splits
 from .block import TransformBlock
@@ -35,6 +35,7 @@ class Samples:
     by_rows = False # Does `rows` return a whole batch at once?
     by_steps = False # Are its `pipes` applied to an item when it is read, as in `Datasets`?
     bare = False # Is a sample the value of its only slot, rather than a tuple?
+    lock = Lock() # Steps that are not known to be safe take turns by it, where several threads make samples
     new_only = False # Is it empty and only useful for `on_items`, as after loading a learner from a file?
 
     def __len__(self) -> int: raise NotImplementedError
@@ -111,7 +112,7 @@ class Datasets(Samples):
         self.n_inp = n_inp if n_inp is not None else max(1, len(self.pipes)-1)
         self.blocks = [TransformBlock(list(p)) for p in self.pipes] if blocks is None else list(blocks)
         self.split_idx,self.new_items = None,False
-        self.root,self.positions = Root(self),np.arange(len(self.items))
+        self.root,self.positions,self.lock = Root(self),np.arange(len(self.items)),Lock()
         if do_setup: self.setup()
 
     def setup(self):
@@ -213,7 +214,7 @@ class Datasets(Samples):
         if raw: pipes[:self.n_inp] = [[f for f in p if not isinstance(f, Getter)] for p in pipes[:self.n_inp]]
         new = copy.copy(self)
         Datasets.__init__(new, items, pipes[:n], n_inp=self.n_inp, do_setup=False, blocks=self.blocks)
-        new.new_items,new.new_only = True,False
+        new.new_items,new.new_only,new.lock = True,False,self.lock
         return new
 
     def inputs_of(self, item) -> tuple:

@@ -43,10 +43,13 @@ def _apply_getters(pipe, item):
 def files_of(
     samples:Datasets, # The samples
     i:int, # Position of one of them
+    *,
+    inputs_only:bool=False, # Only the files of inputs?
 ) -> list: # Paths
     "Return the files that a sample is made from"
     item = samples.item(i)
-    opened = [_apply_getters(p, item) for p in samples.pipes if any(isinstance(f, Opener) for f in p)]
+    pipes = samples.pipes[:samples.n_inp] if inputs_only else samples.pipes
+    opened = [_apply_getters(p, item) for p in pipes if any(isinstance(f, Opener) for f in p)]
     return [o for o in opened if isinstance(o, (str, os.PathLike))]
 
 # %% ../../nbs/data/16_fixed.ipynb #814d28d6

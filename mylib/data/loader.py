@@ -13,16 +13,16 @@ __all__ = ['DataLoader']
 # %% ../../nbs/data/18_loader.ipynb #c4e80586
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 
 import torch
 from torch import Tensor
 
 from ..core.core import UsageError, concise, generator, isolated_rng, listed, mix, set_seed, to_device
-from .transform import Kept, Opener, RandTransform, Transform, as_slots, transform_slots
+from .transform import Kept, Opener, RandTransform, Transform, as_slots, is_thread_safe, transform_slots
 from .stack import UnequalShapes
 from .block import TransformBlock
-from .trace import brief
+from .trace import brief, one_at_a_time
 from .dataset import Samples
 from .store import make_store
 from .shelf import file_marks
@@ -95,6 +95,7 @@ class DataLoader(Loader):
         n = is_safe.index(False) if False in is_safe else len(is_safe)
         self._thread_tfms,self._main_tfms = self.item_tfms[:n],self.item_tfms[n:]
         self._random = any(isinstance(f, RandTransform) for f in self.item_tfms)
+        self._turns = [f for f in self._thread_tfms if not is_thread_safe(f)]
         self.shelf = None
         self._opening = self._keeping = self._open_small(self.samples)
         if not self.samples.by_steps: return
@@ -103,10 +104,17 @@ class DataLoader(Loader):
         self._keeping = self._opening.map_steps(lambda f: Kept(f, self.cache) if isinstance(f, Opener) else f)
         self.shelf = find_shelf(self.samples, self.item_tfms, self.training, self.cache)
 
+    def __getstate__(self): # what is kept can be made again
+        return {k: v for k,v in self.__dict__.items() if k not in ('shelf', '_opening', '_keeping')}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._prepare()
+
     def _open_small(self, samples):
-        "Return `samples`, opened no larger than the item transforms need"
+        "Return `samples`, opened no larger than the item transforms need; unsafe steps take turns"
         side = needed_side(self.item_tfms)
-        return samples.map_steps(lambda f: f.at_side(side) if isinstance(f, Opener) else f)
+        return samples.map_steps(lambda f: one_at_a_time(f.at_side(side) if isinstance(f, Opener) else f, samples.lock))
 
     @property
     def source(self) -> Samples:
@@ -126,7 +134,9 @@ class DataLoader(Loader):
         return xs,gen
 
     def _apply_item_tfm(self, f, xs, gen, i, new_item=None):
-        try: return transform_slots(f, xs, gen, self.training)
+        turn = self.samples.lock if any(f is o for o in self._turns) else nullcontext()
+        try:
+            with turn: return transform_slots(f, xs, gen, self.training)
         except Exception as e:
             name = self.name_of(i, new_item)
             raise UsageError(f"The item transform {f!r} fails on {name}: {type(e).__name__}: {e}") from e

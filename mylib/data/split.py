@@ -9,12 +9,12 @@ Docs: https://mylib-team.github.io/mylib/data/split.html.md"""
 
 # %% auto #0
 __all__ = ['check_positions', 'check_splits', 'RandomSplitter', 'RandomSubsetSplitter', 'TrainTestSplitter',
-           'IndexSplitter', 'EndSplitter', 'MaskSplitter', 'FuncSplitter', 'GrandparentSplitter', 'FileSplitter',
-           'ColSplitter']
+           'IndexSplitter', 'EndSplitter', 'MaskSplitter', 'FuncSplitter', 'find_split_folders',
+           'GrandparentSplitter', 'FileSplitter', 'ColSplitter']
 
 # %% ../../nbs/data/02_split.ipynb #83a23c35
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ import torch
 
 from fastcore.foundation import L
 
-from ..core.core import UsageError, near
+from ..core.core import UsageError, file_error, near, warn
 
 # %% ../../nbs/data/02_split.ipynb #97d18dae
 def check_positions(
@@ -94,6 +94,7 @@ def RandomSubsetSplitter(
         n,order = len(items),_permute(len(items), seed)
         n_train,n_valid = int(n*train_sz),int(n*valid_sz)
         return L(order[:n_train]),L(order[n_train:n_train+n_valid])
+    _split.leaves_out = True
     return _split
 
 # %% ../../nbs/data/02_split.ipynb #c51b22cd
@@ -110,6 +111,7 @@ def TrainTestSplitter(
         train,valid = train_test_split(range(len(items)), test_size=test_size, train_size=train_size,
                                        random_state=random_state, stratify=stratify, shuffle=shuffle)
         return L(train),L(valid)
+    _split.leaves_out = train_size is not None
     return _split
 
 # %% ../../nbs/data/02_split.ipynb #3847a3fd
@@ -152,6 +154,18 @@ def FuncSplitter(
     def _split(items): return MaskSplitter([bool(func(o)) for o in items])(items)
     return _split
 
+# %% ../../nbs/data/02_split.ipynb #4b889459
+_train_names = 'train', 'training', 'trn'
+_valid_names = 'valid', 'val', 'validation', 'dev', 'test', 'testing'
+
+def find_split_folders(
+    names:Iterable[str], # Names of folders, in any case
+) -> tuple[str,str]|None: # The names of the training and the validation folder; `None`: there is no such pair
+    "Find the folders of a dataset that is split already"
+    there = {o.lower(): o for o in names}
+    train,valid = (next((there[o] for o in usual if o in there), None) for usual in (_train_names, _valid_names))
+    return (train, valid) if train and valid else None
+
 # %% ../../nbs/data/02_split.ipynb #26295c9d
 def GrandparentSplitter(
     train_name:str|Sequence[str]='train', # Name of the training folder, or several
@@ -175,8 +189,15 @@ def FileSplitter(
     fname:str|Path, # A text file with one name a line
 ) -> Callable: # A function from items to two lists of positions
     "Hold out the items whose file names are listed in `fname`"
-    names = set(Path(fname).read_text(encoding='utf-8').split('\n'))
-    def _split(items): return FuncSplitter(lambda o: os.path.basename(o) in names)(items)
+    try: lines = Path(fname).read_text(encoding='utf-8-sig').split('\n')
+    except OSError as e: raise file_error(f"{fname} cannot be read: {e.strerror}. Check the path.", e) from e
+    names = {o.strip() for o in lines}-{''}
+    def _split(items):
+        absent = names-{os.path.basename(o) for o in items}
+        if absent:
+            warn(f"{len(absent)} of the {len(names)} names in {fname} are not among the {len(items)} items, such as "
+                 f"{min(absent)!r}. A name is that of a file, without its folder.")
+        return FuncSplitter(lambda o: os.path.basename(o) in names)(items)
     return _split
 
 # %% ../../nbs/data/02_split.ipynb #9e8a3054

@@ -12,12 +12,12 @@ Docs: https://mylib-team.github.io/mylib/data/store.html.md"""
 __all__ = ['Store', 'MemoryStore', 'FolderStore', 'make_store']
 
 # %% ../../nbs/data/12_store.ipynb #664443d2
-import hashlib, io, shutil, threading, weakref
+import hashlib, io, shutil, weakref
 from pathlib import Path
 
 import numpy as np
 
-from ..core.core import CannotWrite, UsageError, warn, whole_file
+from ..core.core import CannotWrite, Lock, UsageError, warn, whole_file
 
 # %% ../../nbs/data/12_store.ipynb #73c0492e
 class Store:
@@ -25,9 +25,12 @@ class Store:
     def __init__(self,
         budget:int, # In bytes
     ):
-        self.budget,self.used,self._lock = budget,0,threading.Lock()
+        self.budget,self.used,self._lock = budget,0,Lock()
         self.shelves = weakref.WeakKeyDictionary() # see `mylib.data.shelf`
 
+    def __getstate__(self): # a copy begins empty, since the arrays can be made again
+        return {**self.__dict__, 'used': 0, 'shelves': None}
+    def __setstate__(self, state): self.__dict__.update(state, shelves=weakref.WeakKeyDictionary())
     def reserve(self,
         n:int, # Bytes
     ) -> bool:
@@ -49,6 +52,7 @@ class MemoryStore(Store):
     ):
         super().__init__(budget)
         self._arrays = {}
+    def __getstate__(self): return {**super().__getstate__(), '_arrays': {}}
 
     def get(self,
         key, # As passed to `put`

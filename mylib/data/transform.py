@@ -11,14 +11,17 @@ Docs: https://mylib-team.github.io/mylib/data/transform.html.md"""
 
 # %% auto #0
 __all__ = ['Transform', 'RandTransform', 'as_slots', 'transform_slots', 'undo', 'step_name', 'Pipeline',
-           'setup_pipeline', 'is_fixed', 'Opener', 'Kept']
+           'setup_pipeline', 'is_fixed', 'Opener', 'Kept', 'is_thread_safe', 'OneAtATime']
 
 # %% ../../nbs/data/00_transform.ipynb #1a209663
 import inspect
 from collections.abc import Callable, Sequence
-from functools import singledispatchmethod
+from functools import partial, singledispatchmethod
+from operator import attrgetter, itemgetter
 
 import torch
+
+from ..core.core import Lock
 
 # %% ../../nbs/data/00_transform.ipynb #4deed691
 def _find_argument_type(f):
@@ -37,6 +40,7 @@ def _find_argument_type(f):
 class Transform:
     "A step with `encodes`, and optionally `decodes`, which undoes it, and `setups`, which learns from items"
     _types = dict(encodes=None, decodes=None)
+    thread_safe:bool|None = None # May several threads call it at once? `None`: as `is_thread_safe` says
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -181,3 +185,36 @@ class Kept(Transform):
         self.store.put(key, self.opener.pack(y, key))
         return y
     def __repr__(self): return repr(self.opener)
+
+# %% ../../nbs/data/00_transform.ipynb #93cb92a6
+_safe_modules = 'mylib', 'builtins', 'pathlib', 'operator'
+
+def is_thread_safe(
+    f:Callable, # A function or a transform
+) -> bool:
+    "Tell whether several threads may call `f` at once, as far as that is known"
+    declared = getattr(f, 'thread_safe', None)
+    if declared is not None: return bool(declared)
+    if isinstance(f, partial): return is_thread_safe(f.func)
+    if isinstance(f, (attrgetter, itemgetter)): return True
+    owner = getattr(f, '__objclass__', f) if inspect.isroutine(f) or inspect.isclass(f) else type(f)
+    return str(getattr(owner, '__module__', None)).split('.')[0] in _safe_modules
+
+class OneAtATime(Opener):
+    "A step that one thread calls at a time"
+    thread_safe = True
+    def __init__(self,
+        f:Callable, # The step
+        lock:Lock, # Shared by the steps that take turns
+    ): self.f,self.lock = f,lock
+
+    @property
+    def fixed(self): return is_fixed(self.f)
+    @property
+    def __name__(self): return step_name(self.f)
+    def encodes(self, x):
+        with self.lock: return self.f(x)
+    def at_side(self, side): return OneAtATime(self.f.at_side(side), self.lock) if isinstance(self.f, Opener) else self
+    def key(self, x): return self.f.key(x) if isinstance(self.f, Opener) else None
+    def pack(self, y, key): return self.f.pack(y, key)
+    def unpack(self, array, key): return self.f.unpack(array, key)
