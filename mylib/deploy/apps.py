@@ -21,12 +21,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from ..core.core import UsageError
+from ..core.core import MissingFile, UsageError, note
 from ..core.samples import digits_folder
 from ..train.metrics import accuracy
 from ..nn.blocks import small_resnet
 from ..data.block import CategoryBlock
 from ..data.loaders import DataLoaders
+from ..data.split import find_split_folders
 from ..learner.learner import Learner
 from ..vision.block import ImageBlock
 from ..vision.data import ImageDataLoaders
@@ -76,10 +77,21 @@ class Application:
 def split_names(
     path:Path, # A folder
 ) -> tuple|None: # Of the training and the validation folder
-    "Find the folders of a dataset that is split already"
-    there = {o.name for o in path.iterdir() if o.is_dir()}
-    valid = next((o for o in ('valid', 'val', 'validation', 'test') if o in there), None)
-    return ('train', valid) if 'train' in there and valid else None
+    "Find the folders of a dataset that is split already; a test folder counts if it has the same classes"
+    found = find_split_folders(_inner(path))
+    if found is None or not found[1].lower().startswith('test'): return found
+    classes = [_inner(path/o) for o in found]
+    return found if classes[1] and classes[1]<=classes[0] else None
+
+def _inner(path): return {o.name for o in path.iterdir() if o.is_dir()}
+
+def _training_folder(path):
+    "Return the folder to train on, if no part of it is held out by its folders; say what is left out"
+    found = find_split_folders(_inner(path)) if split_names(path) is None else None
+    if found is None: return path
+    note(f"{path/found[1]} does not have the classes of {path/found[0]}, so it is not used: a fifth of the training images "
+         "is held out for validation.")
+    return path/found[0]
 
 class Images(Application):
     "A folder of images with a sub-folder a class"
@@ -89,10 +101,11 @@ class Images(Application):
     def claims(self, path, _args): return path.is_dir()
     def loaders(self, path, args):
         if not path.is_dir():
-            raise UsageError(f"There is no folder {path}. Pass a folder of images with one sub-folder a class; "
+            raise MissingFile(f"There is no folder {path}. Pass a folder of images with one sub-folder a class; "
                              f"the current folder is {Path.cwd()}.")
         split = split_names(path)
         how = dict(valid_pct=0.2) if split is None else dict(train=split[0], valid=split[1])
+        path = _training_folder(path)
         return ImageDataLoaders.from_folder(path, seed=args.seed, bs=args.bs, item_tfms=Resize(args.size),
                                             batch_tfms=aug_transforms(), **how)
     def learner(self, dls, args, out):

@@ -18,12 +18,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.core import UsageError, concise
+from ..core.core import UsageError, concise, note
 from ..core.delegates import delegates
-from ..data.items import ColReader, RegexLabeller, get_image_files, parent_label, using_attr
-from ..data.split import ColSplitter, GrandparentSplitter, RandomSplitter
+from ..data.items import ColReader, FileList, RegexLabeller, get_image_files, using_attr
+from ..data.split import ColSplitter, RandomSplitter, find_split_folders
 from ..data.block import CategoryBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
 from ..data.datablock import DataBlock
+from ..data.folders import choose_label, split_folders
 from ..data.loaders import DataLoaders
 from .block import ImageBlock
 from .image import PILImage
@@ -31,23 +32,28 @@ from .image import PILImage
 # %% ../../nbs/vision/31_data.ipynb #da28b6ac
 def _make_block(img_cls, y_block, **kwargs): return DataBlock(blocks=(ImageBlock(img_cls), y_block), **kwargs)
 
-def _check_folders(path, train, valid):
-    "Return the names of the folders for training and validation, which must exist"
-    found = sorted(o.name for o in Path(path).iterdir() if o.is_dir()) if Path(path).is_dir() else None
-    if found is None:
-        raise UsageError(f"There is no folder {path}. Check the path; the current folder is {Path.cwd()}.")
-    for name in (train, valid):
-        if name not in found:
-            raise UsageError(f"{path} has no folder {name!r}; it has {found[:10]}. "
-                             "If these are the classes, pass valid_pct=0.2.")
-    return [train, valid]
+def _by_top_folder(path, train, valid):
+    "Return a splitter by the folder of the first level below `path`"
+    def _split(items):
+        tops = [Path(o).relative_to(path).parts[0] for o in items]
+        parts = [[i for i,o in enumerate(tops) if o==name] for name in (train, valid)]
+        for name,found in zip((train, valid), parts):
+            if not found: raise UsageError(f"There is no image in {Path(path)/name}. Check the folder, or pass valid_pct=0.2.")
+        return parts
+    return _split
+
+def _note_split(path):
+    "Say that a folder is split already, where it is split at random"
+    found = find_split_folders(o.name for o in Path(path).iterdir() if o.is_dir()) if Path(path).is_dir() else None
+    if found: note(f"{path} has the folders {found[0]!r} and {found[1]!r}, but `valid_pct` splits all of its images at "
+                   f"random. To use the folders, pass train={found[0]!r}, valid={found[1]!r} and no valid_pct.")
 
 # %% ../../nbs/vision/31_data.ipynb #8fd24e90
 class ImageDataLoaders(DataLoaders):
     "Loaders of images with targets"
     @classmethod
     @concise
-    @delegates(DataLoaders.from_dsets)
+    @delegates(DataBlock.dataloaders)
     def from_folder(cls,
         path:str|Path, # A folder with `train` and `valid`, or with one folder per class if `valid_pct` is given
         train:str='train', # Name of the training folder
@@ -61,17 +67,21 @@ class ImageDataLoaders(DataLoaders):
         **kwargs, # To `DataLoaders.from_dsets`
     ) -> DataLoaders:
         "Make loaders of images in one folder per class, split by the folders above them or at random"
+        path = Path(path)
         if valid_pct is None:
-            splitter = GrandparentSplitter(train, valid)
-            get_items = lambda p: get_image_files(p, folders=_check_folders(p, train, valid))
-        else: splitter,get_items = RandomSplitter(valid_pct, seed),get_image_files
-        block = _make_block(img_cls, CategoryBlock(vocab), get_items=get_items, splitter=splitter, get_y=parent_label,
-                            item_tfms=item_tfms, batch_tfms=batch_tfms)
+            train,valid = split_folders(path, train, valid)
+            files,splitter = get_image_files(path, folders=[train, valid]),_by_top_folder(path, train, valid)
+        else:
+            files,splitter = get_image_files(path),RandomSplitter(valid_pct, seed)
+            _note_split(path)
+        label = choose_label(files, path, skip=1 if valid_pct is None else 0)
+        block = _make_block(img_cls, CategoryBlock(vocab), get_items=lambda _path: files, splitter=splitter,
+                            get_y=label, item_tfms=item_tfms, batch_tfms=batch_tfms)
         return block.dataloaders(path, path=path, seed=seed, **kwargs)
 
     @classmethod
     @concise
-    @delegates(DataLoaders.from_dsets)
+    @delegates(DataBlock.dataloaders)
     def from_path_func(cls,
         path:str|Path, # Where the learner saves its files
         fnames:Sequence, # Paths of the images
@@ -98,7 +108,8 @@ class ImageDataLoaders(DataLoaders):
         **kwargs, # To `from_path_func`
     ) -> DataLoaders:
         "Make loaders of images labeled by a function of their file name"
-        return cls.from_path_func(path, [Path(o) for o in fnames], using_attr(label_func, 'name'), **kwargs)
+        fnames = fnames if isinstance(fnames, FileList) else [Path(o) for o in fnames]
+        return cls.from_path_func(path, fnames, using_attr(label_func, 'name'), **kwargs)
 
     @classmethod
     @concise
@@ -126,7 +137,7 @@ class ImageDataLoaders(DataLoaders):
 
     @classmethod
     @concise
-    @delegates(DataLoaders.from_dsets)
+    @delegates(DataBlock.dataloaders)
     def from_df(cls,
         df:pd.DataFrame, # One row per image
         path:str|Path='.', # Folder of the images
