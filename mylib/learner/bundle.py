@@ -15,7 +15,8 @@ __all__ = ['format_version', 'most_json', 'most_commas', 'bundle_versions', 'des
            'check_limits', 'write_bundle']
 
 # %% ../../nbs/learner/02_bundle.ipynb #67231284
-import hashlib, json, platform, zipfile
+import hashlib, json, os, platform, zipfile
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -115,16 +116,21 @@ def write_bundle(
     description:dict, # As of `describe_learner`
     model:nn.Module, # Whose weights to write
     members:dict|None=None, # Further members by file name ('tokenizer.json'), as bytes
+    *,
+    check:Callable|None=None, # Called with the path of the complete file, before it gets its name
 ) -> Path: # `file`
-    "Write a bundle, whole or not at all"
+    "Write a bundle, whole or not at all; one that `check` refuses is kept as `NAME.unchecked.mylib`"
     from safetensors.torch import save
     file = Path(file)
+    first = file if check is None else file.with_name(f'{file.stem}.unchecked{file.suffix}')
     weights = save(_weights(model))
     members = members or {}
     sums = {k: hashlib.sha256(o).hexdigest() for k,o in members.items()}
     text = _text({**description, 'members': sums, 'sha256': hashlib.sha256(weights).hexdigest()})
-    with whole_file(file) as f, zipfile.ZipFile(f, 'w', zipfile.ZIP_STORED) as z:
+    with whole_file(first) as f, zipfile.ZipFile(f, 'w', zipfile.ZIP_STORED) as z:
         z.writestr('bundle.json', text)
         z.writestr('model.safetensors', weights)
         for k,o in members.items(): z.writestr(k, o)
+    if check is not None: check(first)
+    if first!=file: os.replace(first, file)
     return file

@@ -13,6 +13,7 @@ Docs: https://mylib-team.github.io/mylib/learner/learner.html.md"""
 __all__ = ['Learner']
 
 # %% ../../nbs/learner/09_learner.ipynb #c72ab422
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,7 @@ from .summary import layer_table
 from .fitting import as_checkpoint, fitting_batches
 from .loop import loop_lines
 from .door import check_maker, check_objects, not_loaders
+from .readback import compare_predictors
 
 # %% ../../nbs/learner/09_learner.ipynb #d5e6611c
 class Learner:
@@ -434,14 +436,22 @@ class Learner:
         fname:str|Path='model.mylib', # File name below the learner's path
         parts:dict|None=None, # Name to object: what is not the library's; `load_learner(..., parts=)` needs it again
     ) -> Path: # The file
-        "Write all that predicting needs to one file without code; `mylib.deploy.load.load_learner` reads it"
+        "Write all that predicting needs to one file without code, and read it back; `load_learner` reads it"
         activation,decoder = self.activation_and_decoder()
         d = describe_learner(self.model, self.dls, activation=activation, decoder=decoder, parts=parts,
                              training=dict(loss_func=self.loss_func, metrics=self.metrics, opt_func=self.opt_func))
         if d['left_out']:
             print("Not in the file, since they are not the library's own and predicting does without them: "
                   f"{', '.join(d['left_out'])}.")
-        return write_bundle(self.path/fname, d, self.model)
+        return write_bundle(self.path/fname, d, self.model, check=lambda file: self._read_back(file, parts))
+
+    def _read_back(self, file, parts):
+        "Compare the answers of an exported file with mine; the reader stands in a later room, and is imported when needed"
+        load = importlib.import_module('mylib.deploy.load').load_learner
+        with unchanged(self.model):
+            read = load(file, parts=parts)
+            read.precision = self.precision
+            compare_predictors(self.predictor(), read.predictor(), str(file))
 
     def to_precision(self, precision:str|None):
         "Use 'fp16', 'bf16' or 'fp32' from now on; `None`: bf16 on a GPU that has it; returns self"
