@@ -11,39 +11,40 @@ Docs: https://mylib-team.github.io/mylib/data/all.html.md"""
 # %% auto #0
 __all__ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 'time', 'Counter', 'contextmanager',
            'deepcopy', 'partial', 'attrgetter', 'itemgetter', 'Path', 'SimpleNamespace', 'matplotlib', 'plt', 'np',
-           'pd', 'torch', 'F', 'L', 'array', 'Tensor', 'nn', 'optim', 'tensor', 'default_collate', 'generator',
-           'set_seed', 'isolated_rng', 'default_device', 'to_device', 'show_image', 'subplots', 'get_grid',
-           'show_images', 'home', 'URLs', 'download_url', 'digits_folder', 'unpack', 'untar_data', 'NormType',
-           'Module', 'Identity', 'Lambda', 'View', 'Flatten', 'AdaptiveConcatPool2d', 'PoolFlatten', 'sigmoid_range',
-           'SigmoidRange', 'trunc_normal_', 'init_default', 'apply_init', 'init_linear', 'Embedding', 'BatchNorm',
-           'LinBnDrop', 'requires_grad', 'set_bn_eval', 'SimpleSelfAttention', 'ConvLayer', 'MergeLayer',
-           'SequentialEx', 'SEModule', 'ResBlock', 'SEBlock', 'icnr_init', 'PixelShuffle_ICNR', 'simple_cnn',
-           'small_resnet', 'Hook', 'Hooks', 'hook_output', 'hook_outputs', 'dummy_eval', 'model_sizes',
-           'num_features_model', 'CrossEntropyLossFlat', 'LabelSmoothingCrossEntropy', 'FocalLoss',
-           'BCEWithLogitsLossFlat', 'BCELossFlat', 'MSELossFlat', 'L1LossFlat', 'DiceLoss', 'Metric', 'Mean',
-           'as_metric', 'accuracy', 'error_rate', 'top_k_accuracy', 'accuracy_multi', 'mse', 'mae', 'msle', 'rmse',
-           'exp_rmspe', 'perplexity', 'Perplexity', 'foreground_acc', 'Dice', 'JaccardCoeff', 'DiceMulti',
-           'ScikitMetric', 'Decision', 'F1Score', 'FBeta', 'Precision', 'Recall', 'Jaccard', 'HammingLoss',
-           'BalancedAccuracy', 'CohenKappa', 'MatthewsCorrCoef', 'RocAucBinary', 'APScoreBinary', 'RocAuc',
-           'MultiDecision', 'F1ScoreMulti', 'PrecisionMulti', 'RecallMulti', 'HammingLossMulti', 'RocAucMulti',
-           'Numbers', 'R2Score', 'ExplainedVariance', 'PearsonCorrCoef', 'SpearmanCorrCoef', 'SchedLin', 'SchedCos',
-           'SchedNo', 'SchedExp', 'SchedPoly', 'combine_scheds', 'combined_cos', 'even_mults', 'spread',
-           'norm_params', 'get_hyper', 'set_hyper', 'weight_decay', 'l2_reg', 'sgd_step', 'Optimizer',
-           'momentum_step', 'average_grad', 'average_sqr_grad', 'rms_prop_step', 'adam_step', 'SGD', 'Adam', 'AdamW',
-           'RMSProp', 'RAdam', 'qhadam_step', 'QHAdam', 'larc_step', 'Larc', 'lamb_step', 'Lamb', 'Lookahead',
-           'ranger', 'OptimWrapper', 'Transform', 'RandTransform', 'Opener', 'transform_slots', 'Pipeline',
-           'image_extensions', 'get_files', 'get_image_files', 'get_text_files', 'FileGetter', 'ImageGetter',
-           'parent_label', 'RegexLabeller', 'using_attr', 'ColReader', 'RandomSplitter', 'RandomSubsetSplitter',
-           'TrainTestSplitter', 'IndexSplitter', 'EndSplitter', 'MaskSplitter', 'FuncSplitter', 'GrandparentSplitter',
-           'FileSplitter', 'ColSplitter', 'Datasets', 'TfmdLists', 'MemoryStore', 'FolderStore', 'make_store',
-           'DataLoader', 'TransformBlock', 'InputBlock', 'TargetBlock', 'LossPerTarget', 'CategoryMap', 'Categorize',
-           'CategoryBlock', 'MultiCategorize', 'OneHotEncode', 'EncodedMultiCategorize', 'MultiCategoryBlock',
-           'RegressionSetup', 'RegressionBlock', 'DataLoaders', 'DataBlock', 'events', 'Callback', 'Changer',
-           'Watcher', 'Cancel', 'Run', 'Recorder', 'ParamScheduler', 'ProgressTable', 'MixedPrecision',
-           'GradientAccumulation', 'GradientClip', 'SaveModelCallback', 'EarlyStoppingCallback', 'ReduceLROnPlateau',
-           'TerminateOnNaN', 'EMA', 'CSVLogger', 'ShortEpoch', 'BnFreeze', 'MixUp', 'CutMix', 'Checkpoint', 'minimum',
-           'steep', 'valley', 'slide', 'LRFinder', 'SuggestedLRs', 'Learner', 'Interpretation',
-           'ClassificationInterpretation', 'read_bundle', 'load_learner']
+           'pd', 'torch', 'F', 'L', 'array', 'Tensor', 'nn', 'optim', 'tensor', 'default_collate', 'UsageError',
+           'MylibWarning', 'MylibNote', 'generator', 'set_seed', 'isolated_rng', 'default_device', 'to_device',
+           'show_image', 'subplots', 'get_grid', 'show_images', 'home', 'URLs', 'download_url', 'digits_folder',
+           'unpack', 'untar_data', 'NormType', 'Module', 'Identity', 'Lambda', 'View', 'Flatten',
+           'AdaptiveConcatPool2d', 'PoolFlatten', 'sigmoid_range', 'SigmoidRange', 'trunc_normal_', 'init_default',
+           'apply_init', 'init_linear', 'Embedding', 'BatchNorm', 'LinBnDrop', 'requires_grad', 'set_bn_eval',
+           'SimpleSelfAttention', 'ConvLayer', 'MergeLayer', 'SequentialEx', 'SEModule', 'ResBlock', 'SEBlock',
+           'icnr_init', 'PixelShuffle_ICNR', 'simple_cnn', 'small_resnet', 'Hook', 'Hooks', 'hook_output',
+           'hook_outputs', 'dummy_eval', 'model_sizes', 'num_features_model', 'CrossEntropyLossFlat',
+           'LabelSmoothingCrossEntropy', 'FocalLoss', 'BCEWithLogitsLossFlat', 'BCELossFlat', 'MSELossFlat',
+           'L1LossFlat', 'DiceLoss', 'Metric', 'Mean', 'as_metric', 'measures', 'accuracy', 'error_rate',
+           'top_k_accuracy', 'accuracy_multi', 'mse', 'mae', 'msle', 'rmse', 'exp_rmspe', 'perplexity', 'Perplexity',
+           'foreground_acc', 'Dice', 'JaccardCoeff', 'DiceMulti', 'ScikitMetric', 'Decision', 'F1Score', 'FBeta',
+           'Precision', 'Recall', 'Jaccard', 'HammingLoss', 'BalancedAccuracy', 'CohenKappa', 'MatthewsCorrCoef',
+           'RocAucBinary', 'APScoreBinary', 'RocAuc', 'MultiDecision', 'F1ScoreMulti', 'PrecisionMulti',
+           'RecallMulti', 'HammingLossMulti', 'RocAucMulti', 'Numbers', 'R2Score', 'ExplainedVariance',
+           'PearsonCorrCoef', 'SpearmanCorrCoef', 'SchedLin', 'SchedCos', 'SchedNo', 'SchedExp', 'SchedPoly',
+           'combine_scheds', 'combined_cos', 'even_mults', 'spread', 'norm_params', 'get_hyper', 'set_hyper',
+           'weight_decay', 'l2_reg', 'sgd_step', 'Optimizer', 'momentum_step', 'average_grad', 'average_sqr_grad',
+           'rms_prop_step', 'adam_step', 'SGD', 'Adam', 'AdamW', 'RMSProp', 'RAdam', 'qhadam_step', 'QHAdam',
+           'larc_step', 'Larc', 'lamb_step', 'Lamb', 'Lookahead', 'ranger', 'OptimWrapper', 'Transform',
+           'RandTransform', 'Opener', 'transform_slots', 'Pipeline', 'image_extensions', 'get_files',
+           'get_image_files', 'get_text_files', 'FileGetter', 'ImageGetter', 'parent_label', 'RegexLabeller',
+           'using_attr', 'ColReader', 'RandomSplitter', 'RandomSubsetSplitter', 'TrainTestSplitter', 'IndexSplitter',
+           'EndSplitter', 'MaskSplitter', 'FuncSplitter', 'GrandparentSplitter', 'FileSplitter', 'ColSplitter',
+           'Datasets', 'TfmdLists', 'MemoryStore', 'FolderStore', 'make_store', 'DataLoader', 'TransformBlock',
+           'InputBlock', 'TargetBlock', 'LossPerTarget', 'CategoryMap', 'Categorize', 'CategoryBlock',
+           'MultiCategorize', 'OneHotEncode', 'EncodedMultiCategorize', 'MultiCategoryBlock', 'RegressionSetup',
+           'RegressionBlock', 'DataLoaders', 'DataBlock', 'FolderLabel', 'events', 'Callback', 'Changer', 'Watcher',
+           'Cancel', 'Run', 'Recorder', 'ParamScheduler', 'ProgressTable', 'MixedPrecision', 'GradientAccumulation',
+           'GradientClip', 'SaveModelCallback', 'EarlyStoppingCallback', 'ReduceLROnPlateau', 'TerminateOnNaN', 'EMA',
+           'CSVLogger', 'ShortEpoch', 'BnFreeze', 'MixUp', 'CutMix', 'Checkpoint', 'minimum', 'steep', 'valley',
+           'slide', 'LRFinder', 'SuggestedLRs', 'Learner', 'Interpretation', 'ClassificationInterpretation',
+           'read_bundle', 'load_learner']
 
 # %% ../../nbs/data/99_all.ipynb #e5e56d4e
 import json, math, os, random, re, shutil, sys, tempfile, time
@@ -65,7 +66,8 @@ from numpy import array
 from torch import Tensor, nn, optim, tensor
 from torch.utils.data import default_collate
 
-from ..core.core import generator, set_seed, isolated_rng, default_device, to_device
+from mylib.core.core import (UsageError, MylibWarning, MylibNote, generator, set_seed, isolated_rng, default_device,
+    to_device)
 from ..core.show import show_image, subplots, get_grid, show_images
 from ..core.download import home, URLs, download_url
 from ..core.samples import digits_folder
@@ -80,7 +82,7 @@ from ..nn.hooks import Hook, Hooks, hook_output, hook_outputs, dummy_eval, model
 
 from ..train.losses import (CrossEntropyLossFlat, LabelSmoothingCrossEntropy, FocalLoss, BCEWithLogitsLossFlat,
     BCELossFlat, MSELossFlat, L1LossFlat, DiceLoss)
-from ..train.metric import Metric, Mean, as_metric
+from ..train.metric import Metric, Mean, as_metric, measures
 from ..train.metrics import (accuracy, error_rate, top_k_accuracy, accuracy_multi, mse,
     mae, msle, rmse, exp_rmspe, perplexity, Perplexity, foreground_acc, Dice, JaccardCoeff, DiceMulti)
 from ..train.scikit import (ScikitMetric, Decision, F1Score, FBeta, Precision, Recall, Jaccard, HammingLoss,
@@ -112,6 +114,7 @@ from .store import MemoryStore, FolderStore, make_store
 from .loader import DataLoader
 from .loaders import DataLoaders
 from .datablock import DataBlock
+from .folders import FolderLabel
 
 from ..callback.run import events, Callback, Changer, Watcher, Cancel, Run
 from ..callback.record import Recorder
@@ -139,8 +142,9 @@ _all_ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 'tim
          'pd', 'torch', 'F', 'L', 'array', 'Tensor', 'nn', 'optim', 'tensor', 'default_collate']
 
 # %% ../../nbs/data/99_all.ipynb #bb08c2af
-_all_ = ['generator', 'set_seed', 'isolated_rng', 'default_device', 'to_device', 'show_image', 'subplots', 'get_grid',
-         'show_images', 'home', 'URLs', 'download_url', 'digits_folder', 'unpack', 'untar_data']
+_all_ = ['UsageError', 'MylibWarning', 'MylibNote', 'generator', 'set_seed', 'isolated_rng', 'default_device',
+         'to_device', 'show_image', 'subplots', 'get_grid', 'show_images', 'home', 'URLs', 'download_url',
+         'digits_folder', 'unpack', 'untar_data']
 
 # %% ../../nbs/data/99_all.ipynb #5f66f621
 _all_ = ['NormType', 'Module', 'Identity', 'Lambda', 'View', 'Flatten', 'AdaptiveConcatPool2d', 'PoolFlatten',
@@ -152,7 +156,7 @@ _all_ = ['NormType', 'Module', 'Identity', 'Lambda', 'View', 'Flatten', 'Adaptiv
 
 # %% ../../nbs/data/99_all.ipynb #5ccb48ff
 _all_ = ['CrossEntropyLossFlat', 'LabelSmoothingCrossEntropy', 'FocalLoss', 'BCEWithLogitsLossFlat', 'BCELossFlat',
-         'MSELossFlat', 'L1LossFlat', 'DiceLoss', 'Metric', 'Mean', 'as_metric', 'accuracy', 'error_rate',
+         'MSELossFlat', 'L1LossFlat', 'DiceLoss', 'Metric', 'Mean', 'as_metric', 'measures', 'accuracy', 'error_rate',
          'top_k_accuracy', 'accuracy_multi', 'mse', 'mae', 'msle', 'rmse', 'exp_rmspe', 'perplexity', 'Perplexity',
          'foreground_acc', 'Dice', 'JaccardCoeff', 'DiceMulti', 'ScikitMetric', 'Decision', 'F1Score', 'FBeta',
          'Precision', 'Recall', 'Jaccard', 'HammingLoss', 'BalancedAccuracy', 'CohenKappa', 'MatthewsCorrCoef',
@@ -172,7 +176,7 @@ _all_ = ['Transform', 'RandTransform', 'Opener', 'transform_slots', 'Pipeline', 
          'Datasets', 'TfmdLists', 'MemoryStore', 'FolderStore', 'make_store', 'DataLoader', 'TransformBlock',
          'InputBlock', 'TargetBlock', 'LossPerTarget', 'CategoryMap', 'Categorize', 'CategoryBlock',
          'MultiCategorize', 'OneHotEncode', 'EncodedMultiCategorize', 'MultiCategoryBlock',
-         'RegressionSetup', 'RegressionBlock', 'DataLoaders', 'DataBlock']
+         'RegressionSetup', 'RegressionBlock', 'DataLoaders', 'DataBlock', 'FolderLabel']
 
 # %% ../../nbs/data/99_all.ipynb #b05006e3
 _all_ = ['events', 'Callback', 'Changer', 'Watcher', 'Cancel', 'Run', 'Recorder', 'ParamScheduler', 'ProgressTable',

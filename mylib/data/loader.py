@@ -134,7 +134,7 @@ class DataLoader(Loader):
         return xs,gen
 
     def _apply_item_tfm(self, f, xs, gen, i, new_item=None):
-        turn = self.samples.lock if any(f is o for o in self._turns) else nullcontext()
+        turn = self.samples.lock if self._turns and any(f is o for o in self._turns) else nullcontext()
         try:
             with turn: return transform_slots(f, xs, gen, self.training)
         except Exception as e:

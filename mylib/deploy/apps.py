@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from ..core.core import MissingFile, UsageError, note
 from ..core.samples import digits_folder
@@ -129,7 +128,6 @@ class Digits(Images):
         return ImageDataLoaders.from_folder(digits_folder(), valid_pct=0.2, seed=args.seed, bs=args.bs,
                                             img_cls=PILImageBW, batch_tfms=tfms)
     def learner(self, dls, _args, out):
-        torch.set_num_threads(1) # a net so small gains little from more, and loses much where others need the cores
         return Learner(dls, small_resnet(n_in=1, n_out=dls.c), metrics=accuracy, path=out)
 
 # %% ../../nbs/deploy/05_apps.ipynb #6bfade89

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from mylib.core.core import (UsageError, check_option, concise, generator, isolated_rng, isolated_torch_rng,
-    listed)
+    listed, note)
 from ..core.delegates import delegates
 from mylib.train.optimizer import (freeze_to_, has_hyper, make_groups, norm_params, param_groups, params, set_hyper,
     spread)
@@ -38,10 +38,11 @@ from ..callback.run import Callback, Changer, Run, check_callbacks
 from ..callback.record import Recorder
 from ..callback.schedule import ParamScheduler
 from ..callback.progress import ProgressTable
-from ..callback.precision import MixedPrecision
+from ..callback.precision import MixedPrecision, precision_on_cpu
 from ..callback.keep import load_model, save_model
 from ..callback.short import BnFreeze
 from ..callback.checkpoint import Checkpoint
+from ..callback.threads import BestThreads
 from .predict import Predictor, together, unchanged
 from .lr_find import LRFinder, SuggestedLRs, find_lr, minimum, plot_lr_find, steep
 from .bundle import describe_learner, write_bundle
@@ -152,7 +153,7 @@ class Learner:
         self.recorder = Recorder(self.metrics)
         cbs = [*listed(cbs), *listed(checkpoint), *([ParamScheduler(scheds)] if scheds else [])]
         self._place_model()
-        callbacks = [self.recorder, *self._callbacks(cbs)]
+        callbacks = [self.recorder, *self._callbacks(cbs), BestThreads()]
         self.opt = self.make_opt(lr, wd)
         if scheds and not has_hyper(self.opt, 'mom'): scheds.pop('mom', None)
         run = Run(self.model, self.dls, self.loss_func, self.opt, callbacks=callbacks, n_epoch=n_epoch, path=self.path)
@@ -280,7 +281,7 @@ class Learner:
     ) -> LRFinder: # With `lrs` and `losses`
         "The loss at ever higher rates; afterwards everything is as it was"
         self._place_model()
-        cbs = [o for o in self._callbacks() if isinstance(o, Changer)]
+        cbs = [*(o for o in self._callbacks() if isinstance(o, Changer)), BestThreads()]
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         return find_lr(self.model, self.dls, self.loss_func, self.make_opt(self.lr), finder, cbs)
 
@@ -441,8 +442,8 @@ class Learner:
         d = describe_learner(self.model, self.dls, activation=activation, decoder=decoder, parts=parts,
                              training=dict(loss_func=self.loss_func, metrics=self.metrics, opt_func=self.opt_func))
         if d['left_out']:
-            print("Not in the file, since they are not the library's own and predicting does without them: "
-                  f"{', '.join(d['left_out'])}.")
+            note("Not in the file, since they are not the library's own and predicting does without them: "
+                 f"{', '.join(d['left_out'])}.")
         return write_bundle(self.path/fname, d, self.model, check=lambda file: self._read_back(file, parts))
 
     def _read_back(self, file, parts):
@@ -456,14 +457,12 @@ class Learner:
     def to_precision(self, precision:str|None):
         "Use 'fp16', 'bf16' or 'fp32' from now on; `None`: bf16 on a GPU that has it; returns self"
         check_option('precision', precision, [None, 'fp16', 'bf16', 'fp32'])
-        if precision=='fp16' and self.device.type=='cpu':
-            print("A CPU trains in bfloat16 rather than float16: it has the same size, and the loss needs no scaling.")
-            precision = 'bf16'
+        if self.device.type=='cpu' and precision in ('fp16', 'bf16'): precision = precision_on_cpu(precision)
         self.precision = precision
         return self
 
     def to_fp16(self):
-        "Use mixed precision with float16 from now on (bfloat16 on a CPU)"
+        "Use mixed precision with float16 from now on; on a CPU bfloat16, if it has the hardware, else full precision"
         return self.to_precision('fp16')
 
     def to_bf16(self): "Mixed precision with bfloat16 from now on"; return self.to_precision('bf16')

@@ -22,9 +22,10 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-from ..core.core import isolated_rng
+from ..core.core import UsageError, isolated_rng, numbered
 from ..nn.mode import eval_mode, keep_modes
 from ..train.per_sample import per_sample
+from ..train.shapes import described
 from ..data.target import Targets
 from ..data.loader import Loader
 
@@ -63,7 +64,7 @@ class Answer:
     def probabilities(self) -> dict|None:
         "The probability of each category or label, 0 to 1; `None` where there are none"
         pred,vocab = self._category
-        return None if vocab is None or pred.ndim!=1 else {str(k): v for k,v in zip(vocab, pred.tolist())}
+        return None if vocab is None or pred.ndim!=1 else dict(zip(numbered(map(str, vocab)), pred.tolist()))
 
     def to_json(self) -> dict:
         "Return the answer as plain data: label, probability (of several labels the highest), probabilities"
@@ -123,17 +124,28 @@ class Predictor:
             inputs,targs = slots[:self.n_inp],slots[self.n_inp:]
             out,losses = self.output(inputs),None
             with torch.no_grad():
-                preds = _to_cpu(self.activation(out))
+                preds = self.activated(out)
                 if loss_func is not None and targs: losses = _to_cpu(per_sample(loss_func, out, *targs))
             yield SimpleNamespace(preds=preds, targs=_one_or_all(_to_cpu(targs)) if targs else None, losses=losses,
                                   inputs=_one_or_all(_to_cpu(inputs)) if with_input else None)
+
+    def activated(self,
+        out, # Of the model
+    ): # On the CPU
+        "Return the prediction that an output means"
+        try: return _to_cpu(self.activation(out))
+        except (AttributeError, TypeError, IndexError, RuntimeError) as e:
+            name = getattr(self.activation, '__name__', repr(self.activation))
+            raise UsageError(f"The activation `{name}` fails on the model's output, {described(out)}: {type(e).__name__}: "
+                             f"{e}. Say what the prediction is: get_preds(act=lambda out: out[0].softmax(-1)), or "
+                             "learn.activation = ... for all methods.") from e
 
     def predict(self,
         item, # What the Block of the first slot opens
     ) -> tuple: # The slots of a batch of this item, on the CPU, and the answer
         "Predict one item"
         inputs = self.dl.batch_of(item)
-        with torch.no_grad(): preds = _to_cpu(self.activation(self.output(inputs)))
+        with torch.no_grad(): preds = self.activated(self.output(inputs))
         inputs = _to_cpu(inputs)
         samples = self.dl.undo_batch(inputs) if self.targets.see_sample else None
         return inputs,self.answers_of(preds, samples)[0]

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from torchvision import models
 
-from ..core.core import UsageError, near
+from ..core.core import UsageError, near, note
 
 # %% ../../nbs/vision/21_arch.ipynb #c157aeb6
 def load_timm():
@@ -42,10 +42,16 @@ def _check_timm(name):
     if not (plain.isidentifier() and timm.is_model(plain)):
         raise UsageError(f"timm has no model `{plain}`.{near(plain, timm.list_models())} "
                          "`timm.list_models('convnext*')` lists those with a name like that.")
-    if not tag: return name
+    if not tag: return _new_name(name)
     tags = [o.partition('.')[2] for o in timm.list_models(f'{plain}.*', pretrained=True)]
     if tag in tags: return name
     raise UsageError(f"timm has no weights `{tag}` for `{plain}`.{near(tag, tags)} There are {tags}.")
+
+def _new_name(name):
+    "Return the name that timm uses today for a model, with the tag of its weights if an earlier name stood for these"
+    new = load_timm().models.get_deprecated_models().get(name, name)
+    if new!=name: note(f"`{name}` is an earlier name of timm, for the model that is called `{new}` today.")
+    return new
 
 def _name_function(arch):
     "Return the full name of a model function"
