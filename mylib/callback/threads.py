@@ -3,8 +3,8 @@
 On a CPU, PyTorch divides each operation among as many threads as there are cores, and waits for all of them after
 each operation. If another program uses one of the cores, every operation waits for it, and a training with two
 threads takes up to ten times as long as one with a single thread. Small models gain little from threads even on an
-idle machine. Whether the cores are free cannot be known in advance, so the first steps are measured: a few with the
-usual number of threads, a few with half of them, a few with one. The fastest is used for the rest of the fit, and the
+idle machine. Whether the cores are free cannot be known in advance, so the first steps are measured: a few with one
+thread, a few with half of the usual number, a few with all. The fastest is used for the rest of the fit, and the
 number is put back at its end.
 
 Docs: https://mylib-team.github.io/mylib/callback/threads.html.md"""
@@ -15,7 +15,7 @@ Docs: https://mylib-team.github.io/mylib/callback/threads.html.md"""
 __all__ = ['thread_counts', 'BestThreads']
 
 # %% ../../nbs/callback/13_threads.ipynb #19cbadb4
-import math, os, time
+import os, time
 
 import torch
 
@@ -23,45 +23,48 @@ from ..core.core import note
 from .run import Changer
 
 # %% ../../nbs/callback/13_threads.ipynb #08822340
-def thread_counts() -> list[int]: # From the usual one down; one entry: there is nothing to choose
+def thread_counts() -> list[int]: # In ascending order; one entry: there is nothing to choose
     "Return the numbers of threads to try"
     n = torch.get_num_threads()
-    return [n] if os.environ.get('OMP_NUM_THREADS') else sorted({n, max(1, n//2), 1}, reverse=True)
+    return [n] if os.environ.get('OMP_NUM_THREADS') else sorted({n, max(1, n//2), 1})
 
 class BestThreads(Changer):
     "Measures the first steps of a fit on a CPU with several numbers of threads, and goes on with the fastest"
-    tries = 2 # steps for each number
+    tries = 2 # steps for each number, at most
 
     def before_fit(self, run):
         device = next((p.device.type for p in run.model.parameters()), 'cpu')
         self._before,self.chosen = torch.get_num_threads(),None
-        self._counts = thread_counts() if device=='cpu' else [self._before]
-        self._times,self._step = {n: math.inf for n in self._counts},-1
+        self._left = thread_counts() if device=='cpu' else []
+        self._times,self._is_first = {n: [] for n in self._left},True
 
+    def _measures(self, run): return run.training and self.chosen is None and len(self._times)>1
     def before_batch(self, run):
-        if not run.training or self.chosen is not None or len(self._counts)==1: return
-        self._now = self._counts[max(0, self._step)//self.tries]
-        torch.set_num_threads(self._now)
+        if not self._measures(run): return
+        torch.set_num_threads(self._left[0])
         self._began = time.perf_counter()
 
     def after_batch(self, run):
-        if not run.training or self.chosen is not None or len(self._counts)==1: return
-        seconds = time.perf_counter()-self._began
-        if self._step>=0: self._times[self._now] = min(self._times[self._now], seconds)
-        self._step += 1
-        if self._step==self.tries*len(self._counts): self._choose()
+        if not self._measures(run): return
+        seconds,n = time.perf_counter()-self._began,self._left[0]
+        if self._is_first: self._is_first = False
+        else:
+            self._times[n].append(seconds)
+            best = min(min(o) for o in self._times.values() if o)
+            if len(self._times[n])==self.tries or seconds>1.5*best: self._left.pop(0)
+        if not self._left: self._choose({n: min(o) for n,o in self._times.items()})
 
-    def _choose(self):
-        self.chosen = min(self._counts, key=lambda n: self._times[n]*(1 if n==self._before else 1.1)) # in doubt the usual
+    def _choose(self, times):
+        usual = times[self._before]
+        self.chosen = min(times, key=lambda n: times[n]*(1 if n==self._before else 1.1)) # in doubt the usual number
         torch.set_num_threads(self.chosen)
         if self.chosen!=self._before:
-            gain = self._times[self._before]/self._times[self.chosen]
             note(f"This training computes with {self.chosen} thread{'s' if self.chosen>1 else ''}: its first steps took "
-                 f"{gain:.1f} times as long with {self._before}. To choose the number yourself, set the environment "
-                 "variable OMP_NUM_THREADS.")
+                 f"{usual/times[self.chosen]:.1f} times as long with {self._before}. To choose the number yourself, set the "
+                 "environment variable OMP_NUM_THREADS.")
 
     def state_dict(self): return dict(chosen=self.chosen)
     def load_state_dict(self, state):
         self.chosen = state['chosen']
-        if self.chosen is not None and len(self._counts)>1: torch.set_num_threads(self.chosen)
+        if self.chosen is not None and len(self._times)>1: torch.set_num_threads(self.chosen)
     def cleanup(self, _run): torch.set_num_threads(self._before)
