@@ -62,10 +62,10 @@ def load_model(
     return True
 
 # %% ../../nbs/callback/06_keep.ipynb #a1c02bf8
-_lower_words = frozenset("""loss error err mse mae mape smape msle rmse rmspe mare brier nll hamming perplexity ppl wer cer
-mer ter fid distance dist divergence kl entropy deviance ece pinball fpr fnr rank""".split())
-_higher_words = frozenset("""accuracy acc f1 fbeta precision recall auc auroc auprc roc ap map jaccard iou miou dice kappa
-matthews mcc r2 corr correlation variance bleu rouge meteor psnr ssim ndcg mrr hit sensitivity specificity tpr
+_lower_words = frozenset("""loss error err mse mae mape smape msle rmse rmspe mare brier nll hamming perplexity ppl wer
+cer mer ter fid distance dist divergence kl entropy deviance ece pinball fpr fnr rank""".split())
+_higher_words = frozenset("""accuracy acc f1 fbeta precision recall auc auroc auprc roc ap map jaccard iou miou dice
+kappa matthews mcc r2 corr correlation variance bleu rouge meteor psnr ssim ndcg mrr hit sensitivity specificity tpr
 tnr""".split())
 
 def _guess_better(name):
@@ -88,8 +88,8 @@ def find_better(
     if better is not None: return better
     better = _guess_better(monitor)
     if better is None:
-        raise UsageError(f"Is a lower or a higher {monitor!r} better? Its metric does not say, and {what!r} must know. Pass "
-                         f"comp=np.less or comp=np.greater, or set the metric's attribute: f.better = 'lower'.")
+        raise UsageError(f"Is a lower or a higher {monitor!r} better? Its metric does not say, and {what!r} must know. "
+                         f"Pass comp=np.less or comp=np.greater, or set the metric's attribute: f.better = 'lower'.")
     note(f"A {better} {monitor!r} is taken to be better, by its name. If that is wrong, pass "
          f"comp=np.{'greater' if better=='lower' else 'less'} to {what!r}.")
     return better

@@ -15,6 +15,7 @@ __all__ = ['Recorder']
 import math, time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -42,6 +43,8 @@ class _Average:
         return sum(x*n for x,n in zip(self.to_list(), self.rows))/sum(self.rows) if self.rows else math.nan
 
 # %% ../../nbs/callback/01_record.ipynb #f16df19c
+def _no_loss(_pred, *_targs): return math.nan
+
 class Recorder(Watcher):
     "Writes `run.history`, and keeps the loss and the hyperparameters of each step"
     def __init__(self,
@@ -49,7 +52,8 @@ class Recorder(Watcher):
     ):
         self.metrics = [as_metric(m) for m in metrics]
         self.titles = numbered((m.name for m in self.metrics), taken=('epoch', 'train_loss', 'valid_loss', 'seconds'))
-        self.last = self._valid = None
+        self._valid = Mean(_no_loss)
+        self.last:Any = None # results of the last validation, by column
         self._clear()
 
     def _clear(self):
@@ -80,7 +84,7 @@ class Recorder(Watcher):
         self._mean = _Average()
         self._tracked = [(self.hypers[n], Hyper(run.opt, n)) for n in self.hypers if has_hyper(run.opt, n)]
     def before_valid(self, run):
-        if self._valid is None or self._valid.func is not run.loss_func: self._valid = Mean(run.loss_func)
+        if self._valid.func is not run.loss_func: self._valid = Mean(run.loss_func or _no_loss)
         for m in (self._valid, *self.metrics): m.reset()
 
     def after_batch(self, run):

@@ -36,7 +36,8 @@ class BestThreads(Changer):
         device = next((p.device.type for p in run.model.parameters()), 'cpu')
         self._before,self.chosen = torch.get_num_threads(),None
         self._left = thread_counts() if device=='cpu' else []
-        self._times,self._is_first = {n: [] for n in self._left},True
+        self._times:dict[int,list] = {n: [] for n in self._left}
+        self._is_first = True
 
     def _measures(self, run): return run.training and self.chosen is None and len(self._times)>1
     def before_batch(self, run):
@@ -59,9 +60,9 @@ class BestThreads(Changer):
         self.chosen = min(times, key=lambda n: times[n]*(1 if n==self._before else 1.1)) # in doubt the usual number
         torch.set_num_threads(self.chosen)
         if self.chosen!=self._before:
-            note(f"This training computes with {self.chosen} thread{'s' if self.chosen>1 else ''}: its first steps took "
-                 f"{usual/times[self.chosen]:.1f} times as long with {self._before}. To choose the number yourself, set the "
-                 "environment variable OMP_NUM_THREADS.")
+            note(f"This training computes with {self.chosen} thread{'s' if self.chosen>1 else ''}: its first steps "
+                 f"took {usual/times[self.chosen]:.1f} times as long with {self._before}. To choose the number "
+                 "yourself, set the environment variable OMP_NUM_THREADS.")
 
     def state_dict(self): return dict(chosen=self.chosen)
     def load_state_dict(self, state):

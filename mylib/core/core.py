@@ -10,9 +10,9 @@ Docs: https://mylib-team.github.io/mylib/core/core.html.md"""
 
 # %% auto #0
 __all__ = ['F', 'near', 'UsageError', 'MissingFile', 'NoPermission', 'UnknownName', 'OutOfRange', 'WrongType',
-           'file_error', 'MylibWarning', 'MylibNote', 'warn', 'note', 'hearing', 'check_option', 'concise', 'listed',
-           'numbered', 'Lock', 'CannotWrite', 'whole_file', 'mix', 'generator', 'set_seed', 'rng_state',
-           'set_rng_state', 'isolated_rng', 'isolated_torch_rng', 'default_device', 'to_device']
+           'file_error', 'reworded', 'MylibWarning', 'MylibNote', 'warn', 'note', 'hearing', 'check_option',
+           'concise', 'listed', 'numbered', 'Lock', 'CannotWrite', 'whole_file', 'mix', 'generator', 'set_seed',
+           'rng_state', 'set_rng_state', 'isolated_rng', 'isolated_torch_rng', 'default_device', 'to_device']
 
 # %% ../../nbs/core/00_core.ipynb #a04f29ae
 import difflib, functools, hashlib, inspect, itertools, os, random, re, sys, threading, warnings
@@ -54,6 +54,17 @@ def file_error(
     "Return an error with this message, which is also of the kind that Python has for `error`"
     if isinstance(error, (FileNotFoundError, NotADirectoryError)): return MissingFile(message)
     return NoPermission(message) if isinstance(error, PermissionError) else UsageError(message)
+
+# %% ../../nbs/core/00_core.ipynb #85b6f2a0
+_kinds = {FileNotFoundError: MissingFile, PermissionError: NoPermission, KeyError: UnknownName, IndexError: OutOfRange,
+          TypeError: WrongType}
+
+def reworded(
+    error:Exception, # Of any kind
+    message:str, # What is wrong, where, and how to fix it
+) -> UsageError: # To be raised
+    "Return an error with this message, of the kind that Python has for `error`"
+    return next((ours for python,ours in _kinds.items() if isinstance(error, python)), UsageError)(message)
 
 # %% ../../nbs/core/00_core.ipynb #850df8f9
 class MylibWarning(UserWarning): "Something unusual, which may be a mistake"

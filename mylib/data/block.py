@@ -105,7 +105,7 @@ class TargetBlock(TransformBlock):
     def check(self, where:str):
         "Raise a `UsageError` if nothing can be learned from the training items, whose source is called `where`"
     def check_output(self, pred, loss_func:Callable):
-        "Raise a `UsageError` if `loss_func` of a model's output `pred` would train more or fewer outputs than there are"
+        "Raise a `UsageError` if `loss_func` of a model's output `pred` would train more or fewer outputs than needed"
 
     def check_columns(self, names:Collection[str]):
         "Raise a `UsageError` if this target cannot be made from the columns `names` of a table"

@@ -124,7 +124,8 @@ class Foreign(Loader):
 def _check_foreign(loader):
     "Refuse what cannot be read once an epoch"
     if not hasattr(loader, '__iter__'):
-        raise WrongType(f"{loader!r} is no loader: it cannot be iterated over. Pass a DataLoader, or a list of batches.")
+        raise WrongType(f"{loader!r} is no loader: it cannot be iterated over. Pass a DataLoader, or a list of "
+                        "batches.")
     if hasattr(loader, '__next__'):
         raise WrongType(f"A {type(loader).__name__} can be read only once, but training reads it once an epoch. "
                         "Pass a list of batches, or a DataLoader.")

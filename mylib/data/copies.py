@@ -39,7 +39,7 @@ def _whole(file):
 def _both(groups, key):
     "Divide each group, a pair of training and validation files, by `key`; drop those that have only one side"
     for train,valid in groups:
-        parts = defaultdict(lambda: ([], []))
+        parts:dict = defaultdict(lambda: ([], []))
         for side,files in enumerate((train, valid)):
             for f in files: parts[key(f)][side].append(f)
         yield from (o for k,o in parts.items() if k is not None and o[0] and o[1])
@@ -61,6 +61,6 @@ def warn_of_copies(
     found = find_copies(train, valid)
     if not found: return
     (v,t),n = found[0],len(found)
-    warn(f"{n} validation file{'s are' if n>1 else ' is'} in the training set too, such as {v}, whose bytes are those of "
-         f"{t}. So the model is judged by what it has seen. Delete the copies, or split them together. "
+    warn(f"{n} validation file{'s are' if n>1 else ' is'} in the training set too, such as {v}, whose bytes are those "
+         f"of {t}. So the model is judged by what it has seen. Delete the copies, or split them together. "
          "(check_copies=False leaves this search out.)")

@@ -14,7 +14,7 @@ import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..core.core import UsageError, concise, isolated_rng, listed, note
+from ..core.core import UsageError, concise, isolated_rng, listed, note, reworded
 from ..core.delegates import delegates
 from ..core.part import NotAPart, describe
 from .items import FileList
@@ -199,7 +199,7 @@ def _find_bad_item(dsets, error):
             item = item_at(dsets.items, i)
             try: steps(item)
             except Exception as e:
-                return UsageError(f"Slot {k} of item {i}, {brief(item)}: {failed_step(steps, item, e)}")
+                return reworded(e, f"Slot {k} of item {i}, {brief(item)}: {failed_step(steps, item, e)}")
     return error
 
 # %% ../../nbs/data/22_datablock.ipynb #5d25da38

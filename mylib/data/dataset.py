@@ -20,7 +20,7 @@ import numpy as np
 
 from fastcore.foundation import L
 
-from ..core.core import Lock, UsageError, concise
+from ..core.core import Lock, OutOfRange, UsageError, concise, reworded
 from .transform import Pipeline, as_slots, setup_pipeline, step_name
 from .split import check_splits
 from .block import TransformBlock
@@ -130,7 +130,7 @@ class Datasets(Samples):
             raise UsageError("A learner that was loaded from a file has no training data. "
                              "Give it some: learn.dls = dls")
         if isinstance(i, slice): return L(self[o] for o in range(*i.indices(len(self))))
-        if not -len(self)<=i<len(self): raise IndexError(f"There is no sample {i}; there are {len(self)}.")
+        if not -len(self)<=i<len(self): raise OutOfRange(f"There is no sample {i}; there are {len(self)}.")
         item = self.item(int(i))
         return tuple(self._make_slot(k, item, i) for k in range(len(self.pipes)))
     def __iter__(self): return (self[i] for i in range(len(self)))
@@ -149,7 +149,7 @@ class Datasets(Samples):
         except Exception as e:
             why,name = failed_step(self.pipes[k], item, e),shorten(item)
             which = '' if name in why else f', {name}'
-            raise UsageError(f"Slot {k} of item {i}{which}: {why}{self._find_hint(k)}") from e
+            raise reworded(e, f"Slot {k} of item {i}{which}: {why}{self._find_hint(k)}") from e
         if x is not None: return x
         raise UsageError(f"Slot {k} of item {i}, {shorten(item)}, is None. A function such as `get_y` "
                          "without `return` gives None: let it return a value.")

@@ -51,12 +51,12 @@ def _to_bytes(item, root):
     return as_text(item).encode(errors='surrogateescape')
 
 def hash_items(
-    items:Iterable, # Paths, tensors, anything; or a data frame
+    items:Iterable|pd.DataFrame, # Paths, tensors, anything; or a data frame
     root:str='', # Removed from the beginning of paths; ends in a slash
 ) -> str: # 16 digits
     "Return a short hash of all `items` in their order"
     sums = hashlib.blake2b(digest_size=8)
-    if hasattr(items, 'iloc'): items = [pd.util.hash_pandas_object(items.astype(str)).to_numpy()]
+    if isinstance(items, (pd.DataFrame, pd.Series)): items = [pd.util.hash_pandas_object(items.astype(str)).to_numpy()]
     for o in items: sums.update(_to_bytes(o, root)+b'\0')
     return sums.hexdigest()
 

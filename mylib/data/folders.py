@@ -65,9 +65,9 @@ def choose_label(
     if not above: return parent_label
     tops = {d[0] for d in dirs if d}
     if all(len(o)==1 for o in above.values()):
-        note(f"The classes are the folders that hold the files, {_some(above)}, not those above them, {_some(tops)}. For "
-             "these, make a DataBlock with get_y=FolderLabel(path).")
+        note(f"The classes are the folders that hold the files, {_some(above)}, not those above them, {_some(tops)}. "
+             "For these, make a DataBlock with get_y=FolderLabel(path).")
         return parent_label
-    note(f"The classes are the folders of the first level, {_some(tops)}, since {_some(above)} are found below several of "
-         "them. For the folders that hold the files, make a DataBlock with get_y=parent_label.")
+    note(f"The classes are the folders of the first level, {_some(tops)}, since {_some(above)} are found below several "
+         "of them. For the folders that hold the files, make a DataBlock with get_y=parent_label.")
     return FolderLabel(Path(root), skip)

@@ -44,7 +44,7 @@ def _unreadable(error):
 # %% ../../nbs/data/01_items.ipynb #ab9220e1
 class FileList(L):
     "Paths that were found by a search, with what it left out: `skipped` counts endings, `repeated` lists links"
-    skipped:Counter = Counter() # Ending to the number of files that have it
+    skipped:Counter[str] = Counter() # Ending to the number of files that have it
     repeated:Sequence[str] = () # Links to what is in the list
     without:Sequence[str] = () # Folders with files, of which none was taken
 
@@ -64,8 +64,9 @@ def _few(names, most=3): return ', '.join(names[:most]) + (f' and {len(names)-mo
 def _scan(place):
     "Return the visible folders, links to folders, and files of a folder, each sorted by name"
     try:
-        with os.scandir(place) as it: found = sorted((o for o in it if not o.name.startswith('.')), key=lambda o: o.name)
+        with os.scandir(place) as it: found = [o for o in it if not o.name.startswith('.')]
     except OSError as e: raise _unreadable(e) from e
+    found.sort(key=lambda o: o.name)
     inner = [o for o in found if o.is_dir(follow_symlinks=False)]
     links = [o for o in found if o.is_symlink() and o.is_dir()]
     return inner, links, [o for o in found if o not in inner and o not in links]
@@ -83,7 +84,9 @@ def _walk(path, recurse, folders, followlinks) -> Iterator:
             seen.add(real)
             inner,links,files = _scan(place)
             at_top = bool(folders) and place==starts[0]
-            if at_top: inner,links,files = ([o for o in os_ if o.name in folders] for os_ in (inner, links, []))
+            if at_top:
+                inner,links = [o for o in inner if o.name in folders],[o for o in links if o.name in folders]
+                files = []
             elif not recurse: inner = links = []
             todo += [o.path for o in reversed(inner)]
             if followlinks: starts += [o.path for o in links]
@@ -113,7 +116,8 @@ def get_files(
 ) -> FileList: # Paths
     "List the files below `path`, folder by folder in sorted order, without hidden ones; each file once"
     path,wanted = _check_folder(path),None if extensions is None else {o.lower() for o in extensions}
-    found,skipped,repeated,without = {},Counter(),[],[]
+    found:dict[str,list] = {}
+    skipped,repeated,without = Counter[str](),[],[]
     for place,files in _walk(path, recurse, folders, followlinks):
         if files is None: repeated.append(place)
         else:
@@ -201,7 +205,7 @@ def using_attr(
 ) -> Callable: # A function of the item
     "Return a function that applies `f` to an attribute of the item"
     def _using(o): return f(getattr(o, attr))
-    _using.thread_safe = is_thread_safe(f)
+    setattr(_using, 'thread_safe', is_thread_safe(f))
     _using.__name__ = f"{getattr(f, '__name__', type(f).__name__)} of {attr}"
     return _using
 

@@ -18,7 +18,7 @@ from contextlib import closing, nullcontext
 import torch
 from torch import Tensor
 
-from ..core.core import UsageError, concise, generator, isolated_rng, listed, mix, set_seed, to_device
+from ..core.core import UsageError, concise, generator, isolated_rng, listed, mix, reworded, set_seed, to_device
 from .transform import Kept, Opener, RandTransform, Transform, as_slots, is_thread_safe, transform_slots
 from .stack import UnequalShapes
 from .block import TransformBlock
@@ -139,7 +139,7 @@ class DataLoader(Loader):
             with turn: return transform_slots(f, xs, gen, self.training)
         except Exception as e:
             name = self.name_of(i, new_item)
-            raise UsageError(f"The item transform {f!r} fails on {name}: {type(e).__name__}: {e}") from e
+            raise reworded(e, f"The item transform {f!r} fails on {name}: {type(e).__name__}: {e}") from e
 
     def name_of(self,
         i:int, # Position of a sample, from 0

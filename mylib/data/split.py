@@ -22,7 +22,7 @@ import torch
 
 from fastcore.foundation import L
 
-from ..core.core import UsageError, file_error, near, warn
+from ..core.core import UnknownName, UsageError, file_error, near, warn
 
 # %% ../../nbs/data/02_split.ipynb #97d18dae
 def check_positions(
@@ -94,7 +94,7 @@ def RandomSubsetSplitter(
         n,order = len(items),_permute(len(items), seed)
         n_train,n_valid = int(n*train_sz),int(n*valid_sz)
         return L(order[:n_train]),L(order[n_train:n_train+n_valid])
-    _split.leaves_out = True
+    setattr(_split, 'leaves_out', True)
     return _split
 
 # %% ../../nbs/data/02_split.ipynb #c51b22cd
@@ -111,7 +111,7 @@ def TrainTestSplitter(
         train,valid = train_test_split(range(len(items)), test_size=test_size, train_size=train_size,
                                        random_state=random_state, stratify=stratify, shuffle=shuffle)
         return L(train),L(valid)
-    _split.leaves_out = train_size is not None
+    setattr(_split, 'leaves_out', train_size is not None)
     return _split
 
 # %% ../../nbs/data/02_split.ipynb #3847a3fd
@@ -211,7 +211,7 @@ def ColSplitter(
             raise UsageError(f"ColSplitter needs a pandas data frame, but got {type(df).__name__}.")
         if isinstance(col, str) and col not in df.columns:
             names = [str(o) for o in df.columns]
-            raise UsageError(f"There is no column {col!r}; the columns are {names}.{near(col, names)}")
+            raise UnknownName(f"There is no column {col!r}; the columns are {names}.{near(col, names)}")
         values = df.iloc[:,col] if isinstance(col, int) else df[col]
         marked = values if on is None else values.isin(on if isinstance(on, (list, tuple, set)) else [on])
         if marked.isna().any():

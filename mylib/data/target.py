@@ -133,18 +133,19 @@ class Targets:
 
     def check_output(self, pred, loss_func:Callable):
         "Raise a `UsageError` if a model's output does not fit what is predicted"
-        several = isinstance(loss_func, LossPerTarget)
-        if several: check_tuple(pred, len(self))
-        preds,losses = (pred, loss_func.losses) if several else ([pred], [loss_func])
+        preds,losses = [pred],[loss_func]
+        if isinstance(loss_func, LossPerTarget):
+            check_tuple(pred, len(self))
+            preds,losses = pred,loss_func.losses
         if len(preds)==len(self):
             for b,p,f in zip(self.blocks, preds, losses): b.check_output(p, f)
     def check_metric(self, metric:Callable):
         "Raise a `UsageError` if a metric is for another kind of target"
         of,kind,name = getattr(m := as_metric(metric), 'of', None),self.blocks[0].kind if len(self)==1 else None,m.name
-        if None in (of, kind) or of==kind: return
-        raise UsageError(f"The metric `{name}` is for {of}, but the target is {kind} ({self!r}), so its value would mean "
-                         f"nothing. Choose another metric, such as {_metrics[kind]}, or another Block for the target: "
-                         f"{_blocks[of]}.")
+        if of is None or kind is None or of==kind: return
+        raise UsageError(f"The metric `{name}` is for {of}, but the target is {kind} ({self!r}), so its value would "
+                         f"mean nothing. Choose another metric, such as {_metrics[kind]}, or another Block for the "
+                         f"target: {_blocks[of]}.")
 
     def decode(self, values:Sequence, sample:tuple=()) -> tuple:
         "Decode `values`, one a target, of a `sample` whose inputs are as in a batch"

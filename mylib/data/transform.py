@@ -206,15 +206,16 @@ class OneAtATime(Opener):
     def __init__(self,
         f:Callable, # The step
         lock:Lock, # Shared by the steps that take turns
-    ): self.f,self.lock = f,lock
+    ):
+        self.f,self.lock,self.fixed = f,lock,is_fixed(f)
+        self._opener = f if isinstance(f, Opener) else Opener()
 
-    @property
-    def fixed(self): return is_fixed(self.f)
     @property
     def __name__(self): return step_name(self.f)
     def encodes(self, x):
         with self.lock: return self.f(x)
-    def at_side(self, side): return OneAtATime(self.f.at_side(side), self.lock) if isinstance(self.f, Opener) else self
-    def key(self, x): return self.f.key(x) if isinstance(self.f, Opener) else None
-    def pack(self, y, key): return self.f.pack(y, key)
-    def unpack(self, array, key): return self.f.unpack(array, key)
+    def at_side(self, side):
+        return OneAtATime(self._opener.at_side(side), self.lock) if self._opener is self.f else self
+    def key(self, x): return self._opener.key(x)
+    def pack(self, y, key): return self._opener.pack(y, key)
+    def unpack(self, array, key): return self._opener.unpack(array, key)

@@ -88,8 +88,8 @@ def _training_folder(path):
     "Return the folder to train on, if no part of it is held out by its folders; say what is left out"
     found = find_split_folders(_inner(path)) if split_names(path) is None else None
     if found is None: return path
-    note(f"{path/found[1]} does not have the classes of {path/found[0]}, so it is not used: a fifth of the training images "
-         "is held out for validation.")
+    note(f"{path/found[1]} does not have the classes of {path/found[0]}, so it is not used: a fifth of the training "
+         "images is held out for validation.")
     return path/found[0]
 
 class Images(Application):

@@ -227,6 +227,7 @@ def _learner(file, d, given, device):
     "A learner that has all but the model"
     dls = _empty_loaders(file, d, given, device)
     activation,decoder = (_function(file, d, k, given) for k in ('activation', 'decoder'))
-    learn = Learner(dls, nn.Identity(), path=file.parent, **{'loss_func': _NoLoss(), **_training(file, d['training'], given)})
+    training = {'loss_func': _NoLoss(), **_training(file, d['training'], given)}
+    learn = Learner(dls, nn.Identity(), path=file.parent, **training)
     learn.activation,learn.decoder = activation,decoder
     return learn

@@ -39,16 +39,16 @@ def not_loaders(
     dls, # What was passed as loaders
 ) -> WrongType: # To be raised
     "Return the error for data that is no `DataLoaders`"
-    return WrongType(f"`dls` is a {type(dls).__name__}, but must be DataLoaders. Make them: DataLoaders(train, valid) of "
-                     "two loaders or lists of batches, or with a DataBlock.")
+    return WrongType(f"`dls` is a {type(dls).__name__}, but must be DataLoaders. Make them: DataLoaders(train, valid) "
+                     "of two loaders or lists of batches, or with a DataBlock.")
 
 def check_maker(
     opt_func:Callable, # Makes an optimizer of parameter groups
 ) -> Callable: # `opt_func`
     "Raise a `WrongType` if `opt_func` is an optimizer, rather than what makes one"
     if isinstance(opt_func, torch.optim.Optimizer):
-        raise WrongType(f"`opt_func` is an optimizer, {type(opt_func).__name__}, but a learner makes its own. Pass what "
-                        f"makes it: opt_func=torch.optim.{type(opt_func).__name__}, or a `partial` of it.")
+        raise WrongType(f"`opt_func` is an optimizer, {type(opt_func).__name__}, but a learner makes its own. Pass "
+                        f"what makes it: opt_func=torch.optim.{type(opt_func).__name__}, or a `partial` of it.")
     if callable(opt_func): return opt_func
     raise WrongType(f"`opt_func` is {opt_func!r}, but must make an optimizer of parameters. Pass opt_func=Adam, or one "
                     "of torch.optim.")

@@ -55,6 +55,8 @@ from .readback import compare_predictors
 # %% ../../nbs/learner/09_learner.ipynb #d5e6611c
 class Learner:
     "Data, a model and a loss, and everything that is done with them"
+    _dls:DataLoaders
+    _metrics:list
     @property
     def metrics(self) -> list: "What is computed over the validation set; assign one, or several"; return self._metrics
     @metrics.setter
@@ -447,7 +449,7 @@ class Learner:
         return write_bundle(self.path/fname, d, self.model, check=lambda file: self._read_back(file, parts))
 
     def _read_back(self, file, parts):
-        "Compare the answers of an exported file with mine; the reader stands in a later room, and is imported when needed"
+        "Compare the answers of an exported file with mine; its reader is in a later room, and imported when needed"
         load = importlib.import_module('mylib.deploy.load').load_learner
         with unchanged(self.model):
             read = load(file, parts=parts)

@@ -136,9 +136,9 @@ class Predictor:
         try: return _to_cpu(self.activation(out))
         except (AttributeError, TypeError, IndexError, RuntimeError) as e:
             name = getattr(self.activation, '__name__', repr(self.activation))
-            raise UsageError(f"The activation `{name}` fails on the model's output, {described(out)}: {type(e).__name__}: "
-                             f"{e}. Say what the prediction is: get_preds(act=lambda out: out[0].softmax(-1)), or "
-                             "learn.activation = ... for all methods.") from e
+            raise UsageError(f"The activation `{name}` fails on the model's output, {described(out)}: "
+                             f"{type(e).__name__}: {e}. Say what the prediction is: get_preds(act=lambda out: "
+                             "out[0].softmax(-1)), or learn.activation = ... for all methods.") from e
 
     def predict(self,
         item, # What the Block of the first slot opens

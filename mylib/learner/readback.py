@@ -18,7 +18,9 @@ from torch import Tensor
 
 from ..core.core import UsageError, to_device
 from ..data.fixed import apply_getters
+from ..data.dataset import Datasets
 from ..data.loader import DataLoader
+from ..data.loaders import our_loader
 from ..data.transform import as_slots
 from ..data.trace import shorten
 from .predict import Predictor
@@ -26,9 +28,9 @@ from .predict import Predictor
 # %% ../../nbs/learner/08_readback.ipynb #410fcad1
 def _first_item(dl):
     "Return what the Block of the input opens for the first sample of `dl`; `None` if there is none"
-    if not isinstance(dl, DataLoader) or not len(dl.samples): return None
-    item = dl.samples.item(0)
-    return apply_getters(dl.samples.pipes[0], item) if dl.samples.by_steps else item
+    samples = dl.samples
+    if not isinstance(dl, DataLoader) or samples is None or not len(samples): return None
+    return apply_getters(samples.pipes[0], samples.item(0)) if isinstance(samples, Datasets) else samples.item(0)
 
 def _largest_gap(a, b):
     "Return the largest difference of two outputs, relative if they are large; infinity if they are of different kinds"
@@ -50,11 +52,14 @@ def compare_predictors(
 ):
     "Raise a `UsageError` if two predictors answer otherwise for the first sample of `mine`"
     item = _first_item(mine.dl)
-    if item is None or mine.n_inp!=len(mine.dl.samples.inputs_of(item)): return
+    if item is None: return
+    dl = our_loader(mine.dl, 'export')
+    if mine.n_inp!=len(dl.samples.inputs_of(item)): return
     a,b = _outputs(mine, item),_outputs(read, item)
-    inputs = as_slots(mine.dl.pick([0]).one_batch())[:mine.n_inp]
-    exact = mine.dtype is None and mine.dl.device in (None, 'cpu', torch.device('cpu'))
-    for other,what in ((b, 'the file answers'), ((mine.output(inputs), a[1]), 'the same sample through the loader gives')):
+    inputs = as_slots(dl.pick([0]).one_batch())[:mine.n_inp]
+    exact = mine.dtype is None and dl.device in (None, 'cpu', torch.device('cpu'))
+    through = mine.output(inputs),a[1]
+    for other,what in ((b, 'the file answers'), (through, 'the same sample through the loader gives')):
         if _largest_gap(a, other)<=(1e-4 if exact else 2e-2): continue
         raise UsageError(f"{where} is not used: for {shorten(item)} this learner's output is {_brief(a)}, but {what} "
                          f"{_brief(other)}. Something that the prediction depends on is random, or is not in the file. "

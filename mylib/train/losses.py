@@ -65,9 +65,9 @@ def _check_class_target(pred, targ, axis):
                          "predict use `MSELossFlat`, for several labels per item `BCEWithLogitsLossFlat`, else "
                          "convert with `.long()`.")
     if pred.shape[axis]==1:
-        raise UsageError(f"Predictions of shape {tuple(pred.shape)} have one class on axis {axis}, so the cross entropy "
-                         "is 0 whatever the model says. Give the model two or more outputs; for yes or no from one "
-                         "output use `BCEWithLogitsLossFlat`, for numbers `MSELossFlat`.")
+        raise UsageError(f"Predictions of shape {tuple(pred.shape)} have one class on axis {axis}, so the cross "
+                         "entropy is 0 whatever the model says. Give the model two or more outputs; for yes or no from "
+                         "one output use `BCEWithLogitsLossFlat`, for numbers `MSELossFlat`.")
     axis = axis % pred.ndim
     shape = pred.shape[:axis] + pred.shape[axis+1:]
     if _drop_ones(shape)!=_drop_ones(targ.shape):

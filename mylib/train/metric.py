@@ -115,7 +115,7 @@ class Mean(Metric):
         self.func,self.name = func,name or _get_metric_name(func)
         self.finish = finish or getattr(inner, 'finish', None)
         self.better,self.of = getattr(inner, 'better', None),getattr(inner, 'of', None)
-        self._shown = 0 # batches that have shown a mean over rows; `None`: it is none
+        self._shown:int|None = 0 # batches that have shown a mean over rows; `None`: it is none
         self.reset()
 
     def reset(self): self.total,self.count,self._kept = 0.,0,[]
@@ -143,7 +143,7 @@ class Mean(Metric):
         self._kept.append(batch)
         if self._shown is None: return
         whole = float(self.func(*batch)) if _is_tensors(batch) else math.nan
-        if not math.isclose(whole, float(value), rel_tol=1e-4, abs_tol=1e-6): self._shown = _enough # not of `func` alone
+        if not math.isclose(whole, float(value), rel_tol=1e-4, abs_tol=1e-6): self._shown = _enough # changed by others
         else:
             shows = is_row_mean(self.func, whole, *batch)
             self._shown = None if shows is False else self._shown+bool(shows)

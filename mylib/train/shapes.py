@@ -55,10 +55,10 @@ class NoAccidents(TorchFunctionMode):
         a,b = (tuple(o.shape) for o in xs)
         named = a in self.preds and b in self.targs or b in self.preds and a in self.targs
         if not (a and b and _fit(a, b) and (named or len(a)!=len(b) and _repeats_both(a, b))): return
-        raise UsageError(f"{self.what} combines tensors of the shapes {a} and {b}, each of which is repeated to fit the "
-                         f"other. The predictions are {_listed(self.preds)}, the targets {_listed(self.targs)}. Bring "
-                         "them to one shape, such as pred.squeeze(-1) or targ.view_as(pred); if the repetition is "
-                         "meant, write it: targ.expand_as(pred).")
+        raise UsageError(f"{self.what} combines tensors of the shapes {a} and {b}, each of which is repeated to fit "
+                         f"the other. The predictions are {_listed(self.preds)}, the targets {_listed(self.targs)}. "
+                         "Bring them to one shape, such as pred.squeeze(-1) or targ.view_as(pred); if the repetition "
+                         "is meant, write it: targ.expand_as(pred).")
 
 # %% ../../nbs/train/15_shapes.ipynb #5bb41297
 def _shapes(x):

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from ..core.core import UsageError, near
+from ..core.core import UnknownName, UsageError, near
 
 # %% ../../nbs/train/11_stepper.ipynb #5efad9dd
 class States:
@@ -84,7 +84,7 @@ def _collect_defaults(steppers, given):
     for f in steppers: needed.update(_get_hyper_names(f))
     for k in given:
         if k not in needed and k!='lr':
-            raise UsageError(f"No stepper has a hyper-parameter `{k}`; they have {list(needed)}.{near(k, needed)}")
+            raise UnknownName(f"No stepper has a hyper-parameter `{k}`; they have {list(needed)}.{near(k, needed)}")
     res = {**needed, **given}
     missing = [k for k,v in res.items() if v is inspect.Parameter.empty]
     if missing: raise UsageError(f"The steppers need {missing}. Pass `Optimizer(params, steppers, {missing[0]}=...)`.")

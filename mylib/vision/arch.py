@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from torchvision import models
 
-from ..core.core import UsageError, near, note
+from ..core.core import UnknownName, UsageError, near, note
 
 # %% ../../nbs/vision/21_arch.ipynb #c157aeb6
 def load_timm():
@@ -32,7 +32,7 @@ def _check_torchvision(name):
     "Return `name` if it is a model of torchvision"
     known = models.list_models(module=models)
     if name in known: return name
-    raise UsageError(f"torchvision has no model `{name}`.{near(name, known)} "
+    raise UnknownName(f"torchvision has no model `{name}`.{near(name, known)} "
                      "`torchvision.models.list_models()` lists them.")
 
 def _check_timm(name):
@@ -40,12 +40,12 @@ def _check_timm(name):
     timm = load_timm()
     plain,_,tag = name.partition('.')
     if not (plain.isidentifier() and timm.is_model(plain)):
-        raise UsageError(f"timm has no model `{plain}`.{near(plain, timm.list_models())} "
+        raise UnknownName(f"timm has no model `{plain}`.{near(plain, timm.list_models())} "
                          "`timm.list_models('convnext*')` lists those with a name like that.")
     if not tag: return _new_name(name)
     tags = [o.partition('.')[2] for o in timm.list_models(f'{plain}.*', pretrained=True)]
     if tag in tags: return name
-    raise UsageError(f"timm has no weights `{tag}` for `{plain}`.{near(tag, tags)} There are {tags}.")
+    raise UnknownName(f"timm has no weights `{tag}` for `{plain}`.{near(tag, tags)} There are {tags}.")
 
 def _new_name(name):
     "Return the name that timm uses today for a model, with the tag of its weights if an earlier name stood for these"

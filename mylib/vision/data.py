@@ -38,7 +38,8 @@ def _by_top_folder(path, train, valid):
         tops = [Path(o).relative_to(path).parts[0] for o in items]
         parts = [[i for i,o in enumerate(tops) if o==name] for name in (train, valid)]
         for name,found in zip((train, valid), parts):
-            if not found: raise UsageError(f"There is no image in {Path(path)/name}. Check the folder, or pass valid_pct=0.2.")
+            if found: continue
+            raise UsageError(f"There is no image in {Path(path)/name}. Check the folder, or pass valid_pct=0.2.")
         return parts
     return _split
 

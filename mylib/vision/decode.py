@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from ..core.core import UsageError
+from ..core.core import MissingFile, UsageError
 
 # %% ../../nbs/vision/01_decode.ipynb #78a5fccf
 def unreadable(
@@ -45,7 +45,7 @@ def open_checked(
             yield im
     except (UsageError, MemoryError): raise
     except FileNotFoundError as e:
-        raise UsageError(f"There is no file {name}. Check the path; the current folder is {Path.cwd()}.") from e
+        raise MissingFile(f"There is no file {name}. Check the path; the current folder is {Path.cwd()}.") from e
     except Image.DecompressionBombError as e:
         raise UsageError(f"{name} is too large: {e} (at most {Image.MAX_IMAGE_PIXELS} pixels). "
                          "If you trust it, raise `PIL.Image.MAX_IMAGE_PIXELS`.") from e

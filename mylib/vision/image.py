@@ -149,13 +149,14 @@ def _check_values(values):
     if values is None: return None
     fits = isinstance(values, (tuple, list)) and len(values)==2 and all(type(o) in (int, float) for o in values)
     if fits and all(map(math.isfinite, values)) and values[0]<values[1]: return tuple(values)
-    raise UsageError(f"`values` is {str(values)[:50]}, but must be two numbers, of which the first is the smaller: what "
-                     "becomes black and what becomes white, such as (0, 4095).")
+    raise UsageError(f"`values` is {str(values)[:50]}, but must be two numbers, of which the first is the smaller: "
+                     "what becomes black and what becomes white, such as (0, 4095).")
 
 def _limits_of(x):
     "Return which values a deep image has; `None` if it has 8 bits or is a tensor"
     if is_file(x):
-        with open_checked(io.BytesIO(x) if isinstance(x, bytes) else x) as im: return limits(im) if is_deep(im) else None
+        source = io.BytesIO(x) if isinstance(x, bytes) else x
+        with open_checked(source) as im: return limits(im) if is_deep(im) else None
     return limits(x) if isinstance(x, (np.ndarray, Image.Image)) and is_deep(x) else None
 
 def choose_values(
@@ -219,12 +220,12 @@ def _note_alone(x):
     found = _limits_of(x)
     if found is None: return
     low,high = find_range(*found)
-    note(f"An image of more than 8 bits is scaled by its own values, {low:g} to {high:g}, since the range of the training "
-         "images is not known. Pass ImageBlock(values=(low, high)), and export the model again.")
+    note(f"An image of more than 8 bits is scaled by its own values, {low:g} to {high:g}, since the range of the "
+         "training images is not known. Pass ImageBlock(values=(low, high)), and export the model again.")
 
 def _is_a_file(x, given):
     "Return the message for a file, where a model was trained on what is opened already"
     what = 'the content of a file' if isinstance(x, bytes) else f'the file {str(x)[:100]}'
-    return (f"This model was trained on `{given}` objects, as `get_x` (or the list of items) gave them, but this is {what}. "
-            "What `get_x` does to an image is not part of the model. Pass what `get_x` returns for it: predict(get_x(path)). "
-            "Or let `get_x` return the path, and do the rest in a transform: item_tfms=[...].")
+    return (f"This model was trained on `{given}` objects, as `get_x` (or the list of items) gave them, but this is "
+            f"{what}. What `get_x` does to an image is not part of the model. Pass what `get_x` returns for it: "
+            "predict(get_x(path)). Or let `get_x` return the path, and do the rest in a transform: item_tfms=[...].")

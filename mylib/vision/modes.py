@@ -53,8 +53,8 @@ def _check_inside(a, low, high):
     least,most,_ = limits(a)
     if most<=2*high-low and least>=2*low-high: return
     raise UsageError(f"An image has values from {least:g} to {most:g}, but {low:g} to {high:g} is the range in which "
-                     "these images are scaled. Convert it as the training images were, or make the loaders with a range "
-                     f"for all of them: ImageBlock(values=({min(least, low):g}, {max(most, high):g})).")
+                     "these images are scaled. Convert it as the training images were, or make the loaders with a "
+                     f"range for all of them: ImageBlock(values=({min(least, low):g}, {max(most, high):g})).")
 
 def _to_8_bit(a, values):
     "Return an array of numbers as bytes; `values` become 0 and 255"

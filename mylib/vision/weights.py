@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torchvision import models
 
-from ..core.core import UsageError
+from ..core.core import MissingFile, UsageError
 from .body import TimmBody, TorchvisionBody, classifier_names, create_body
 
 # %% ../../nbs/vision/23_weights.ipynb #db64dd1e
@@ -65,7 +65,7 @@ def _read_weights(path):
     "Return the tensors of a safetensors file"
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"There is no file {path} for `weights`. Check the path; the current folder is {Path.cwd()}.")
+        raise MissingFile(f"There is no file {path} for `weights`. Check the path; the current folder is {Path.cwd()}.")
     try: return load_file(path)
     except (SafetensorError, OSError) as e:
         raise UsageError(f"{path} is not a complete safetensors file ({e}). "
