@@ -23,7 +23,7 @@ from PIL import Image
 from ..core.core import UsageError, warn, whole_file
 from ..data.items import get_image_files
 from .decode import image_size, open_checked
-from .image import PILImage, PILImageBW, decode_image
+from .image import PILImage, PILImageBW, choose_values, decode_image
 
 # %% ../../nbs/vision/04_files.ipynb #466f6314
 def verify_image(
@@ -84,6 +84,7 @@ def resize_image(
     img_format:str|None=None, # Format for PIL, such as 'jpeg'; `None`: the one of the extension
     resample:int=Image.Resampling.BILINEAR, # One of PIL's filters
     resume:bool=False, # Skip an image that exists in `dest`?
+    values:tuple|None=None, # More than 8 bits: what becomes black and what white; `None`: by this image alone
 ) -> Path: # The file written
     "Write a copy of an image whose longer side is at most `max_size` pixels"
     if n_channels not in _classes:
@@ -91,11 +92,20 @@ def resize_image(
     target = Path(dest)/file if ext is None else (Path(dest)/file).with_suffix(ext)
     if resume and target.exists(): return target
     side = _find_side(image_size(Path(src)/file), max_size)
-    with open_checked(Path(src)/file) as im: small = decode_image(im, side, _classes[n_channels], resample)
+    with open_checked(Path(src)/file) as im: small = decode_image(im, side, _classes[n_channels], resample, values)
     _save_image(small, target, img_format)
     return target
 
 # %% ../../nbs/vision/04_files.ipynb #ca23ac89
+def _check_targets(fns, ext):
+    "Raise an error if two files would be written under one name"
+    sources:dict = {}
+    for fn in fns:
+        other = sources.setdefault(fn if ext is None else fn.with_suffix(ext), fn)
+        if other==fn: continue
+        raise UsageError(f"{other} and {fn.name} would both be written as {fn.with_suffix(ext or fn.suffix).name}, and one "
+                         "would be lost. Rename one of them, or leave out `ext`.")
+
 def resize_images(
     path:str|Path, # Folder of images
     max_workers:int|None=None, # Number of threads; `None`: one per core, 16 at most, 0: the calling thread
@@ -111,12 +121,15 @@ def resize_images(
     "Resize all images of a folder with several threads"
     path,dest = Path(path).resolve(), Path(dest).resolve()
     resume = dest!=path if resume is None else resume and dest!=path
-    def _resize_one(fn):
-        if not verify_image(fn): return False
-        resize_image(fn.relative_to(path), dest, path, max_size, n_channels, ext, img_format, resample, resume)
-        return True
     fns = get_image_files(path, recurse=recurse)
-    skipped = L(fn for fn,done in zip(fns, _map_threads(_resize_one, fns, max_workers)) if not done)
+    _check_targets(fns, ext)
+    skipped = verify_images(fns, max_workers=max_workers)
+    bad = set(skipped)
+    good = [o for o in fns if o not in bad]
+    values = choose_values(good) if good else None
+    def _resize_one(fn):
+        resize_image(fn.relative_to(path), dest, path, max_size, n_channels, ext, img_format, resample, resume, values)
+    _map_threads(_resize_one, good, max_workers)
     if skipped:
         warn(f"{len(skipped)} of {len(fns)} files are not readable images and were skipped; "
              "`verify_images` lists them.")
