@@ -90,6 +90,8 @@ def _map(f, x):
 _to_cpu = partial(_map, lambda t: t.detach().cpu())
 
 # %% ../../nbs/learner/00_predict.ipynb #b3b3514a
+_unfit = AttributeError, TypeError, IndexError # of an activation, on an output that it is not made for
+
 @dataclass(frozen=True)
 class Predictor:
     "A model, and what belongs to its answers; asking changes nothing, so threads may share it"
@@ -124,28 +126,28 @@ class Predictor:
             inputs,targs = slots[:self.n_inp],slots[self.n_inp:]
             out,losses = self.output(inputs),None
             with torch.no_grad():
-                preds = self.activated(out)
+                try: preds = _to_cpu(self.activation(out))
+                except _unfit as e: raise self._no_prediction(out, e) from e
                 if loss_func is not None and targs: losses = _to_cpu(per_sample(loss_func, out, *targs))
             yield SimpleNamespace(preds=preds, targs=_one_or_all(_to_cpu(targs)) if targs else None, losses=losses,
                                   inputs=_one_or_all(_to_cpu(inputs)) if with_input else None)
 
-    def activated(self,
-        out, # Of the model
-    ): # On the CPU
-        "Return the prediction that an output means"
-        try: return _to_cpu(self.activation(out))
-        except (AttributeError, TypeError, IndexError, RuntimeError) as e:
-            name = getattr(self.activation, '__name__', repr(self.activation))
-            raise UsageError(f"The activation `{name}` fails on the model's output, {described(out)}: "
-                             f"{type(e).__name__}: {e}. Say what the prediction is: get_preds(act=lambda out: "
-                             "out[0].softmax(-1)), or learn.activation = ... for all methods.") from e
+    def _no_prediction(self, out, e):
+        "Return the error for an output that the activation cannot use"
+        name = getattr(self.activation, '__name__', repr(self.activation))
+        return UsageError(f"The activation `{name}` fails on the model's output, {described(out)}: {type(e).__name__}: "
+                          f"{e}. Say what the prediction is: get_preds(act=lambda out: out[0].softmax(-1)), or "
+                          "learn.activation = ... for all methods.")
 
     def predict(self,
         item, # What the Block of the first slot opens
     ) -> tuple: # The slots of a batch of this item, on the CPU, and the answer
         "Predict one item"
         inputs = self.dl.batch_of(item)
-        with torch.no_grad(): preds = self.activated(self.output(inputs))
+        out = self.output(inputs)
+        try:
+            with torch.no_grad(): preds = _to_cpu(self.activation(out))
+        except _unfit as e: raise self._no_prediction(out, e) from e
         inputs = _to_cpu(inputs)
         samples = self.dl.undo_batch(inputs) if self.targets.see_sample else None
         return inputs,self.answers_of(preds, samples)[0]

@@ -103,8 +103,8 @@ def _check_targets(fns, ext):
     for fn in fns:
         other = sources.setdefault(fn if ext is None else fn.with_suffix(ext), fn)
         if other==fn: continue
-        raise UsageError(f"{other} and {fn.name} would both be written as {fn.with_suffix(ext or fn.suffix).name}, and one "
-                         "would be lost. Rename one of them, or leave out `ext`.")
+        raise UsageError(f"{other} and {fn.name} would both be written as {fn.with_suffix(ext or fn.suffix).name}, and "
+                         "one would be lost. Rename one of them, or leave out `ext`.")
 
 def resize_images(
     path:str|Path, # Folder of images
