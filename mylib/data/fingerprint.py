@@ -75,7 +75,7 @@ def fingerprint(
     "Describe the data of a training"
     train,sets = dls.train,[dl.samples for dl in dls.loaders]
     return dict(batches=len(train), batch_size=train.batch_size, samples=[None if o is None else len(o) for o in sets],
-                items=[None if o is None else hash_items(o.marks, root) for o in sets],
+                items=' '.join('none' if o is None else hash_items(o.marks, root) for o in sets),
                 item_tfms=as_setting(getattr(train, 'item_tfms', [])),
                 train_tfms=as_setting(getattr(train, 'batch_tfms', [])), **meaning(dls))
 

@@ -15,7 +15,7 @@ __all__ = ['format_version', 'most_json', 'most_commas', 'bundle_versions', 'des
            'check_limits', 'write_bundle']
 
 # %% ../../nbs/learner/02_bundle.ipynb #67231284
-import hashlib, json, os, platform, zipfile
+import hashlib, json, platform, shutil, zipfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -119,18 +119,28 @@ def write_bundle(
     *,
     check:Callable|None=None, # Called with the path of the complete file, before it gets its name
 ) -> Path: # `file`
-    "Write a bundle, whole or not at all; one that `check` refuses is kept as `NAME.unchecked.mylib`"
+    "Write a bundle, whole or not at all; one that `check` refuses is kept as `NAME.refused.mylib`"
     from safetensors.torch import save
     file = Path(file)
-    first = file if check is None else file.with_name(f'{file.stem}.unchecked{file.suffix}')
     weights = save(_weights(model))
     members = members or {}
     sums = {k: hashlib.sha256(o).hexdigest() for k,o in members.items()}
     text = _text({**description, 'members': sums, 'sha256': hashlib.sha256(weights).hexdigest()})
-    with whole_file(first) as f, zipfile.ZipFile(f, 'w', zipfile.ZIP_STORED) as z:
-        z.writestr('bundle.json', text)
-        z.writestr('model.safetensors', weights)
-        for k,o in members.items(): z.writestr(k, o)
-    if check is not None: check(first)
-    if first!=file: os.replace(first, file)
+    with whole_file(file) as f:
+        with zipfile.ZipFile(f, 'w', zipfile.ZIP_STORED) as z:
+            z.writestr('bundle.json', text)
+            z.writestr('model.safetensors', weights)
+            for k,o in members.items(): z.writestr(k, o)
+        f.flush()
+        if check is not None: _check_file(check, Path(f.name), file)
     return file
+
+def _check_file(check, written, file):
+    "Call `check` with a file that has no name yet; keep it if it is refused"
+    try: check(written)
+    except Exception as e:
+        refused = file.with_name(f'{file.stem}.refused{file.suffix}')
+        shutil.copyfile(written, refused)
+        was = ', and the file of that name is as it was' if file.exists() else ''
+        raise UsageError(f"{file} is not written{was}: the file that was made, kept as {refused.name}, does not do what "
+                         f"this model does. {e}") from e

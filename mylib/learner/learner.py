@@ -454,7 +454,7 @@ class Learner:
         with unchanged(self.model):
             read = load(file, parts=parts)
             read.precision = self.precision
-            compare_predictors(self.predictor(), read.predictor(), str(file))
+            compare_predictors(self.predictor(), read.predictor())
 
     def to_precision(self, precision:str|None):
         "Use 'fp16', 'bf16' or 'fp32' from now on; `None`: bf16 on a GPU that has it; returns self"

@@ -48,7 +48,6 @@ def _outputs(p, item):
 def compare_predictors(
     mine:Predictor, # Of the learner
     read:Predictor, # Of its file
-    where:str, # Of the file, for the message
 ):
     "Raise a `UsageError` if two predictors answer otherwise for the first sample of `mine`"
     item = _first_item(mine.dl)
@@ -61,7 +60,7 @@ def compare_predictors(
     through = mine.output(inputs),a[1]
     for other,what in ((b, 'the file answers'), (through, 'the same sample through the loader gives')):
         if _largest_gap(a, other)<=(1e-4 if exact else 2e-2): continue
-        raise UsageError(f"{where} is not used: for {shorten(item)} this learner's output is {_brief(a)}, but {what} "
+        raise UsageError(f"For {shorten(item)} this learner's output is {_brief(a)}, but {what} "
                          f"{_brief(other)}. Something that the prediction depends on is random, or is not in the file. "
                          "Do it in a marked transform, or hand it over: export(..., parts={'mine': it}).")
 
