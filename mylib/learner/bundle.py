@@ -142,5 +142,5 @@ def _check_file(check, written, file):
         refused = file.with_name(f'{file.stem}.refused{file.suffix}')
         shutil.copyfile(written, refused)
         was = ', and the file of that name is as it was' if file.exists() else ''
-        raise UsageError(f"{file} is not written{was}: the file that was made, kept as {refused.name}, does not do what "
-                         f"this model does. {e}") from e
+        raise UsageError(f"{file} is not written{was}: the file that was made, kept as {refused.name}, does not do "
+                         f"what this model does. {e}") from e
