@@ -17,6 +17,7 @@ from mylib.tabular.collab import collab_learner
 from mylib.tabular.data import TabularDataLoaders
 from mylib.tabular.dates import add_datepart
 from mylib.tabular.learner import tabular_learner
+from mylib.tabular.parquet import ParquetDataLoaders
 from mylib.tabular.procs import Categorify, FillMissing, Normalize
 from mylib.tabular.processor import TabularProc
 from mylib.tabular.ratings import CollabDataLoaders, synth_ratings
@@ -237,14 +238,44 @@ def test_a_table_without_categories_or_without_numbers():
             assert learn.predict(people().iloc[0])[2].shape==(2,)
 
 
-def test_rows_are_told_of_once_but_counted():
-    learn = quiet_fit(tabular_learner(loaders(people()), arch='mlp'))
-    row = dict(people().iloc[0], city='Rome')
+def heard(f):
+    "What `f()` returns, and the texts of its warnings"
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always')
-        for _ in range(5): learn.predict(row)
-    assert len(said)==1 and 'Rome' in str(said[0].message)
-    assert next(f for f in learn.dls.procs if isinstance(f, Categorify)).odd.counts['city']==5
+        return f(), [str(o.message) for o in said]
+
+
+def test_an_unknown_value_is_said_at_each_call_whatever_was_said_before():
+    df = people()
+    learn = quiet_fit(tabular_learner(loaders(df.assign(city=df['city'].where(df.index!=299, 'Rome')), valid_idx=[298, 299]), arch='mlp'))
+    row,text = dict(df.iloc[0], city='Rome'),"Values that the training rows do not have, encoded as '#na#': 'city' {} of {}, such as 'Rome'."
+    for _ in range(3): assert heard(lambda: learn.predict(row))[1]==[text.format(1, 1)]
+    assert heard(lambda: learn.dls.test_dl(df.assign(city=['Rome']*60+df['city'].tolist()[60:])))[1]==[text.format(60, 300)]
+    assert heard(lambda: learn.predict(df.iloc[0]))[1]==[]
+
+
+def test_ids_of_another_type_and_rows_of_which_nothing_is_known_are_refused(tmp_path):
+    df = synth_ratings(2000, seed=1)[['user', 'movie', 'rating']]
+    more = pd.DataFrame(dict(user=[900], movie=[901], rating=[3]))
+    dls = heard(lambda: CollabDataLoaders.from_df(pd.concat([df, more], ignore_index=True), valid_idx=[0, 1, 2, len(df)], seed=1, device='cpu'))[0]
+    learn = quiet_fit(collab_learner(dls, n_factors=4, y_range=(0.5, 5.5)))
+    learn.export(tmp_path/'m.mylib')
+    for l in learn, load_learner(tmp_path/'m.mylib'):
+        for kind in str, lambda o: f'{o}.0':
+            with pytest.raises(TypeError, match=r"'user' has '[\d.]+', which is text; in training it was a number, such as 1"): l.predict(dict(user=kind(5), movie=kind(7)))
+            with pytest.raises(TypeError, match="which is text; in training it was a number"): l.dls.test_dl(df.head(20).map(kind))
+        with pytest.raises(UsageError, match='None of the 5 rows has a category that training had'): l.dls.test_dl(df.head(5)+1000)
+        answer,said = heard(lambda: l.predict(dict(user=1005, movie=1007)))
+        assert len(said)==1 and "'user' 1 of 1, such as 1005; 'movie' 1 of 1" in said[0] and answer[0]['user']=='#na#'
+        assert len(heard(lambda: l.get_preds(dl=l.dls.test_dl(df.head(5).assign(user=[1001, 2, 3, 4, 5]))))[1])==1
+
+
+def test_parquet_says_once_what_training_had_not(tmp_path):
+    df = people()
+    df.assign(city=df['city'].where(df.index<270, 'Rome')).to_parquet(tmp_path/'p.parquet', row_group_size=50)
+    dls = ParquetDataLoaders.from_parquet(tmp_path/'p.parquet', cat_names=['job', 'city'], cont_names=['age'], y_names='rich', valid_idx=range(240, 300), device='cpu')
+    _,said = heard(lambda: [list(dls.valid.batches(k)) for k in range(3)])
+    assert said==["Values that the training rows do not have, encoded as '#na#': 'city' 30 of 60, such as 'Rome'."]
 
 
 def test_a_million_rows_are_split_and_prepared_soon():

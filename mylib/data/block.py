@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
-from ..core.core import UsageError, listed
+from ..core.core import UnknownName, UsageError, listed, warn
 from ..core.part import part
 from .transform import Pipeline
 from .stack import stack_values
@@ -178,13 +178,19 @@ class CategoryBlock(TargetBlock):
         if not self.add_na:
             refuse_gaps(name, codes<0)
             self._refuse_unknown(name, codes, values)
-        return np.array([0]+[self.vocab.o2i.get(v, 0) for v in values], dtype=np.int64)[codes+1]
+        res = np.array([0]+[self.vocab.o2i.get(v, 0) for v in values], dtype=np.int64)[codes+1]
+        lost = (res==0) & (codes>=0)
+        if self.add_na and lost.any():
+            warn(f"The target {name!r} has a value that is none of the categories in {int(lost.sum())} of {len(res)} "
+                 f"rows, such as {values[codes[lost.argmax()]]!r}; it is encoded as '#na#'.")
+        return res
     def _refuse_unknown(self, name, codes, values):
         "Raise an error if a row has a value that is not among the categories"
         used = set(np.unique(codes).tolist())
         i = next((i for i,v in enumerate(values) if v not in self.vocab.o2i and i in used), None)
         if i is None: return
-        raise UsageError(f"The target {name!r} has the value {values[i]!r} that the training rows do not have, "
+        self.vocab.check_kinds([values[k] for k in used], f'The target {name!r}')
+        raise UnknownName(f"The target {name!r} has the value {values[i]!r} that the training rows do not have, "
                          f"in {int((codes==i).sum())} rows. Split otherwise, drop these rows, "
                          "or pass y_block=CategoryBlock(vocab=[...]).")
 

@@ -12,30 +12,43 @@ Docs: https://mylib-team.github.io/mylib/data/vocab.html.md"""
 __all__ = ['plain_value', 'is_missing', 'CategoryMap']
 
 # %% ../../nbs/data/06_vocab.ipynb #cb8de70f
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from ..core.core import UsageError, near
+from ..core.core import UnknownName, WrongType, near
+from ..core.values import kind_of
 
 # %% ../../nbs/data/06_vocab.ipynb #3f089e4b
 def plain_value(
     o, # A category of any type
 ):
-    "Return `o` as a Python object if it is a NumPy or PyTorch scalar, else `o` itself"
+    "Return `o` as a Python or pandas object if it is a NumPy or PyTorch scalar, else `o` itself"
+    if isinstance(o, np.datetime64): return pd.Timestamp(o)
+    if isinstance(o, np.timedelta64): return pd.Timedelta(o)
     return o.item() if isinstance(o, (np.generic, Tensor)) else o
 
 def is_missing(
     o, # A category of any type
 ) -> bool:
-    "Tell whether `o` stands for a missing value: `None`, pandas' NA or NaN"
-    return o is None or o is pd.NA or (isinstance(o, float) and o!=o)
+    "Tell whether `o` stands for a missing value: `None`, pandas' NA or NaT, or NaN"
+    return o is None or o is pd.NA or o is pd.NaT or (isinstance(o, float) and o!=o)
 
 # %% ../../nbs/data/06_vocab.ipynb #6f3bd9ac
 def _sort_values(found):
     "Sort values, by their text if they cannot be compared"
     try: return sorted(found)
-    except TypeError: return sorted(found, key=str)
+    except (TypeError, ValueError): return sorted(found, key=str) # periods of different length raise a ValueError
+
+def _hashable(o):
+    "Return the category `o`, unless it is a list or the like"
+    try: hash(o)
+    except TypeError as e:
+        raise WrongType(f"A category is {str(o)[:60]!r}, which is {kind_of(o)}; it must be a single value, such as text. "
+                        "For several labels an item use MultiCategoryBlock.") from e
+    return o
 
 # %% ../../nbs/data/06_vocab.ipynb #b2728240
 class CategoryMap(list):
@@ -45,7 +58,8 @@ class CategoryMap(list):
         sort:bool=True, # In alphabetical (or numerical) order? Otherwise in order of first appearance
         add_na:bool=False, # Start with '#na#', for missing values
     ):
-        found = list(dict.fromkeys(plain_value(o) for o in categories if not is_missing(o)))
+        values = [plain_value(o) for o in categories if not is_missing(o)]
+        found = [o for o in dict.fromkeys(map(_hashable, values)) if not (add_na and o=='#na#')]
         if sort: found = _sort_values(found)
         super().__init__((['#na#'] if add_na else [])+found)
         self.o2i = {o: i for i,o in enumerate(self)}
@@ -60,9 +74,35 @@ class CategoryMap(list):
         o, # A category
     ) -> int: # From 0
         "Return the position of a category, or raise a `UsageError`"
-        i = self.o2i.get(plain_value(o))
+        i = self.o2i.get(_hashable(plain_value(o)))
         if i is not None: return i
+        if is_missing(o):
+            raise UnknownName(f"A label is missing: {o!r}. Leave out items without a label, such as by "
+                              "df.dropna(subset=['label']), or keep them as a category of their own: add_na=True.")
+        self.check_kinds([o], 'A label')
         few = f"{list(self[:8])}{'...' if len(self)>8 else ''}"
-        raise UsageError(f"{o!r} is none of the {len(self)} categories {few}.{near(o, self)} Categories come from the "
+        raise UnknownName(f"{o!r} is none of the {len(self)} categories {few}.{near(o, self)} Categories come from the "
                          "training items. Move an item to the training set if its category is in the validation set "
                          "alone, or pass vocab=[...].")
+
+    def check_kinds(self,
+        values:Iterable, # Values, some of which may be unknown
+        where:str, # What has them, for the message
+    ):
+        "Raise a `WrongType` if an unknown value is of another kind than the categories"
+        first_of_type = {type(o): o for o in reversed(self) if o!='#na#'}
+        known = {kind_of(o): o for o in first_of_type.values()}
+        values = [o for o in map(plain_value, values) if not is_missing(o)]
+        others = [o for o in values if kind_of(o) not in known]
+        wrong = others[:1] if len(others)==len(values) else [o for o in others if any(t in self.o2i for t in _other_types(o))]
+        if not known or not wrong: return
+        kind,example = next(iter(known.items()))
+        raise WrongType(f"{where} has {wrong[0]!r}, which is {kind_of(wrong[0])}; in training it was {kind}, such as "
+                        f"{example!r}. Convert it, such as by .astype({type(example).__name__!r}).")
+
+# %% ../../nbs/data/06_vocab.ipynb #57ffdc9f
+def _other_types(o):
+    "Return what text would be as a number, or a number as text"
+    if not isinstance(o, str): return [str(o), f'{o:g}'] if isinstance(o, (int, float)) else []
+    try: return [float(o)]
+    except ValueError: return []

@@ -30,6 +30,7 @@ from ..data.block import InputBlock, TargetBlock, TransformBlock, as_target
 from .columns import columns_of
 from .predicted import PredictedRow
 from .processor import TabularProc, column_names, run_procs
+from .procs import refuse_all_unseen
 from .rows import TableRows
 from .rowset import TableDataset
 
@@ -120,6 +121,8 @@ class TableBlock(InputBlock):
         cols,index = columns_of(table, [*self.cat_names, *self.cont_names, *y_names])
         to = TableRows(cols, self.cat_names, self.cont_names, y_names, index=index)
         run_procs(self.procs, to)
+        refuse_all_unseen(to, self.cat_names, self.cont_names)
+        to.odd.say(len(to))
         return to
 
     def tensors(self,
@@ -163,7 +166,7 @@ class TableBlock(InputBlock):
 
     def blank(self) -> dict:
         "Return a row to try a loaded model on"
-        cats = {n: self.classes[n][-1] if n in self.classes else 0 for n in self.cat_names}
+        cats = {n: (self.classes[n][1:] or [None])[-1] if n in self.classes else 0 for n in self.cat_names}
         return {**cats, **dict.fromkeys(self.cont_names, 0.)}
 
     def answer(self,

@@ -28,6 +28,7 @@ from .block import TableBlock
 from .columns import columns_named, columns_of, setup_target, target_block
 from .frame import as_frame, check_columns, cont_cat_split
 from .processor import TabularProc, make_procs, run_procs, setup_procs
+from .procs import refuse_all_unseen
 from .rows import TableRows, chosen
 from .rowset import TableDataset
 
@@ -103,6 +104,7 @@ class TabularPandas(TableRows):
             self.y_block = target_block(self.cols, self.y_names, self.y_block)
             setup_target(self.cols, self.y_names, self.y_block, self.splits[0])
         setup_procs(self.procs, self, self.train)
+        self.odd.say(len(self))
         self._encode_targets()
         check_cardinality(self.classes, len(self.splits[0]))
 
@@ -120,6 +122,8 @@ class TabularPandas(TableRows):
     def process(self):
         "Prepare rows by what the processors learned before; for a table made by `new`, or with `do_setup=False`"
         run_procs(self.procs, self)
+        refuse_all_unseen(self, self.block.cat_names, self.block.cont_names)
+        self.odd.say(len(self))
         self._encode_targets()
 
     def subset(self,
