@@ -1,5 +1,6 @@
 "Tables: what a person does wrong, frames of other libraries, models that go on in another process, and fits that are taken up again"
-import json, subprocess, sys, warnings
+import datetime, decimal, json, subprocess, sys, uuid, warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -268,6 +269,72 @@ def test_ids_of_another_type_and_rows_of_which_nothing_is_known_are_refused(tmp_
         answer,said = heard(lambda: l.predict(dict(user=1005, movie=1007)))
         assert len(said)==1 and "'user' 1 of 1, such as 1005; 'movie' 1 of 1" in said[0] and answer[0]['user']=='#na#'
         assert len(heard(lambda: l.get_preds(dl=l.dls.test_dl(df.head(5).assign(user=[1001, 2, 3, 4, 5]))))[1])==1
+
+
+k = np.random.default_rng(0).integers(0, 4, 300)
+def objects(*values): return pd.Series([values[i] for i in k], dtype=object)
+
+
+kinds_of_categories = dict(
+    bins=pd.cut(pd.Series(k*10.+1), [0, 10, 20, 30, 40]), quantiles=pd.qcut(pd.Series(np.random.default_rng(0).normal(size=300)), 4),
+    months=pd.Series(pd.period_range('2020-01', periods=4, freq='M')[k]), zone=pd.Series(pd.date_range('2020-01-01', periods=4, tz='Europe/Berlin')[k]),
+    stamps=pd.Series(pd.date_range('2020-01-01', periods=4)[k]), spans=pd.Series(pd.to_timedelta(k, unit='D')), dates=objects(*pd.date_range('2020-01-01', periods=4).date),
+    times=objects(*map(datetime.time, range(4))), gaps=objects(True, None, False, True), whole=pd.Series([None if i==3 else int(i) for i in k], dtype='Int64'),
+    infinite=pd.Series(np.where(k==3, np.inf, k*1.)), decimals=objects(*[decimal.Decimal(i)/3 for i in range(4)]), mixed=objects(1, '1', 2.5, None),
+    ids=objects(*[uuid.UUID(int=i) for i in range(4)]), raw=objects(b'a', b'b', b'c', b''), unsigned=pd.Series(np.array([2**64-1-int(i) for i in k], dtype='uint64')),
+    long=objects(*[str(i)*2500 for i in range(4)]), words=objects('nan', 'None', 'NA', ''), pairs=objects((1, 'a'), (1, 'b'), (2, 'a'), ()), paths=objects(*map(Path, 'abcd')))
+
+
+def check_after_export(learn, df, path):
+    "The same answers for all rows, and row by row, before and after the export"
+    learn.export(path/'m.mylib')
+    loaded = load_learner(path/'m.mylib')
+    whole = [l.get_preds(dl=l.dls.test_dl(df))[0] for l in (learn, loaded)]
+    rows = [torch.stack([l.predict(df.iloc[i])[2] for i in range(6)]) for l in (learn, loaded)]
+    torch.testing.assert_close(whole[0], whole[1])
+    for o in rows: torch.testing.assert_close(o, whole[0][:6], atol=1e-5, rtol=1e-5)
+    return loaded
+
+
+@pytest.mark.parametrize('kind', kinds_of_categories)
+def test_categories_of_any_kind_predict_the_same_after_export(kind, tmp_path):
+    df = pd.DataFrame(dict(n=np.arange(300.), c=kinds_of_categories[kind].array, y=np.where(k==0, 'yes', 'no')))
+    set_seed(0)
+    learn = quiet_fit(tabular_learner(loaders(df, 'y', cat_names=['c'], cont_names=['n']), arch='mlp'))
+    loaded = check_after_export(learn, df, tmp_path)
+    classes = [l.dls.blocks[0].classes['c'] for l in (learn, loaded)]
+    assert classes[0]==classes[1] and len(classes[0])-1==df['c'].nunique()
+    assert loaded.predict(df.iloc[0])[0]['c']==learn.predict(df.iloc[0])[0]['c']
+
+
+@pytest.mark.parametrize('names', [('part', 'given'), ('given', 'part'), (0, 1), (np.int64(3), np.int64(4)), (pd.Timestamp('2020-01-01'), 'b'), (('a', 'x'), ('a', 'y')), ('', ' '), (1.5, 'age'), ('labels', 'y_pred')], ids=str)
+def test_columns_of_any_name_predict_the_same_after_export(names, tmp_path):
+    y = ('y', '') if isinstance(names[0], tuple) else 'y'
+    df = pd.DataFrame({names[0]: np.arange(300.), names[1]: k.astype(str), y: np.where(k==0, 'yes', 'no')})
+    df.iloc[5,0] = np.nan
+    learn = quiet_fit(tabular_learner(loaders(df, y, cat_names=[names[1]], cont_names=[names[0]]), arch='mlp'))
+    loaded = check_after_export(learn, df, tmp_path)
+    assert loaded.dls.blocks[0].cont_names==[names[0]] and list(loaded.dls.blocks[0].classes)==[names[1]]
+    with learn.no_bar(): learn.show_results(); learn.dls.show_batch()
+
+
+def test_what_cannot_be_exported_is_refused_before_training():
+    df = people()
+    for values,fix in ((objects(*map(frozenset, 'abcd')), r"Convert it to text: df\['c'\].astype\(str\)"), (objects(1, True, 'x', 0), 'both 1 and True.*text')):
+        with pytest.raises(UsageError, match=fix): loaders(df.assign(c=values), cat_names=['c'])
+    with pytest.raises(UsageError, match='Name all columns'): loaders(df.rename(columns={'job': None}), cat_names=[None])
+
+
+def test_names_that_are_taken_are_not_overwritten():
+    df = people(hours_na='x')
+    with pytest.raises(UsageError, match=r"adds a category 'hours_na', but the table has such a column"): loaders(df, cat_names=['job', 'hours_na'])
+    labels = people(red=k>1, age=synth_table(300)['age'])
+    to = TabularPandas(labels.assign(blue=k<2), procs, ['job'], ['age'], ['red', 'blue'], MultiCategoryBlock(True, vocab=['red', 'blue']), (range(240), range(240, 300)))
+    assert to.dataset(0).conts[:,0].std()>0.5
+    tags = people(tags=pd.Series([['age', 'x'][:i%3] for i in range(300)]))
+    to = TabularPandas(tags, procs, ['job'], ['age'], 'tags', MultiCategoryBlock, (range(240), range(240, 300)))
+    mean,std = tags['age'][:240].mean(),tags['age'][:240].std(ddof=0)
+    np.testing.assert_allclose(to.dataset(0).conts[:,0], (tags['age'][:240]-mean)/std, atol=1e-5)
 
 
 def test_parquet_says_once_what_training_had_not(tmp_path):

@@ -19,6 +19,7 @@ import datetime, decimal, math, re, uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
+import numpy as np
 import pandas as pd
 
 from .core import UsageError, WrongType
@@ -40,7 +41,8 @@ def kind_of(
 
 # %% ../../nbs/core/10_values.ipynb #c05a040a
 def _pieces(text): return [text[i:i+1000] for i in range(0, len(text), 1000)]
-def _pair(o): return [_write(o.left), _write(o.right), o.closed]
+def _end(o): return _write(o.item() if isinstance(o, np.generic) else o)
+def _pair(o): return [_end(o.left), _end(o.right), o.closed]
 def _span(o):
     o = pd.Timedelta(o)
     return [o.days, o.seconds, o.microseconds, o.nanoseconds]
@@ -89,8 +91,9 @@ def check_kinds(
     fix:str, # How to make text of them, for the message
 ):
     "Raise a `WrongType` if an exported model cannot hold one of `values`"
+    values = list(values)
+    if {*map(type, values)}<={str, bool, int, float}: return # soon said of a million categories
     for o in values:
-        if _is_plain(o): continue
         try: _write(o)
         except WrongType as e:
             raise WrongType(f"{where} has {str(o)[:60]!r}, which is {kind_of(o)}; no exported model can hold it. "
@@ -109,7 +112,8 @@ def _matching(pattern, make):
 def _joined(make):
     "Return a function that makes a value of pieces of text"
     def _make(pieces):
-        if not isinstance(pieces, list) or any(type(o) is not str for o in pieces): raise ValueError('it has another form')
+        fits = isinstance(pieces, list) and all(type(o) is str for o in pieces)
+        if not fits: raise ValueError('it has another form')
         return make(''.join(pieces))
     return _make
 
@@ -124,6 +128,7 @@ def _listed(make, *types):
 # %% ../../nbs/core/10_values.ipynb #95edcc6a
 def _tuple_of(of): return tuple(_read(o) for o in of)
 def _interval(left, right, closed): return pd.Interval(_read(left), _read(right), closed=closed)
+def _period(n, freq): return pd.Period(ordinal=n, freq=_matching(r'\d{0,6}[A-Za-z]+(-[A-Z]{3})?', str)(freq))
 def _span_of(days, seconds, us, ns): return pd.Timedelta(days=days, seconds=seconds, microseconds=us, nanoseconds=ns)
 
 _readers:Mapping[str,Callable] = dict(
@@ -132,8 +137,7 @@ _readers:Mapping[str,Callable] = dict(
     timestamp=_matching(_stamp, pd.Timestamp),
     date=_matching(r'\d{4}-\d\d-\d\d', datetime.date.fromisoformat),
     time=_matching(r'[\d:.+-]+', datetime.time.fromisoformat), timedelta=_listed(_span_of, int, int, int, int),
-    period=_listed(lambda n, freq: pd.Period(ordinal=n, freq=_matching(r'\d{0,6}[A-Za-z]+(-[A-Z]{3})?', str)(freq)), int, str),
-    interval=_listed(_interval, None, None, str),
+    period=_listed(_period, int, str), interval=_listed(_interval, None, None, str),
     uuid=_matching('[0-9a-f-]{36}', uuid.UUID), bytes=_joined(bytes.fromhex), path=_matching('(?s).+', Path),
     tuple=lambda of: _tuple_of(of) if isinstance(of, list) else _listed(tuple)(of))
 
@@ -147,8 +151,8 @@ def _read(o):
     try: return reader(o[1])
     except UsageError: raise
     except Exception as e:
-        raise UsageError(f"a value is {str(o)[:60]!r}, which stands for no {o[0]} ({type(e).__name__}: {str(e)[:100]}). "
-                         "Do not trust the file") from e
+        raise UsageError(f"a value is {str(o)[:60]!r}, which stands for no {o[0]} ({type(e).__name__}: "
+                         f"{str(e)[:100]}). Do not trust the file") from e
 
 # %% ../../nbs/core/10_values.ipynb #143b0c19
 @part('core.read_values')
@@ -169,4 +173,5 @@ def read_dict(
         try: d = dict(zip(names, values))
         except TypeError: d = {} # a list among the names
         if len(d)==len(names): return d
-    raise UsageError(f"it has {str(names)[:60]!r} as names, but needs different ones, one a value. Do not trust the file")
+    raise UsageError(f"it has {str(names)[:60]!r} as names, but needs different ones, one a value. "
+                     "Do not trust the file")

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..core.core import UnknownName, UsageError, listed, warn
 from ..core.part import part
+from ..core.values import json_list
 from .transform import Pipeline
 from .stack import stack_values
 from .layout import Layout, TableLayout
@@ -160,7 +161,7 @@ class CategoryBlock(TargetBlock):
         "One output a category"
         return None if self.vocab is None else len(self.vocab)
     @property
-    def part_args(self): return dict(vocab=list(self.vocab), sort=False, add_na=self.add_na)
+    def part_args(self): return dict(vocab=json_list(self.vocab), sort=False, add_na=self.add_na)
     def make_loss(self): return CrossEntropyLossFlat()
     def check(self, where):
         if len(self.vocab)>=2: return
@@ -223,7 +224,7 @@ class MultiCategoryBlock(TargetBlock):
         "One output a label"
         return None if self.vocab is None else len(self.vocab)
     @property
-    def part_args(self): return dict(encoded=self.encoded, vocab=list(self.vocab), add_na=self.add_na)
+    def part_args(self): return dict(encoded=self.encoded, vocab=json_list(self.vocab), add_na=self.add_na)
     def make_loss(self): return BCEWithLogitsLossFlat()
     def text(self, x): return ';'.join(str(o) for o in x)
     def check(self, where):

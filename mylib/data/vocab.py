@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from ..core.core import UnknownName, WrongType, near
-from ..core.values import kind_of
+from ..core.core import UnknownName, UsageError, WrongType, near
+from ..core.values import check_kinds as refuse_kinds, kind_of
 
 # %% ../../nbs/data/06_vocab.ipynb #3f089e4b
 def plain_value(
@@ -42,12 +42,24 @@ def _sort_values(found):
     try: return sorted(found)
     except (TypeError, ValueError): return sorted(found, key=str) # periods of different length raise a ValueError
 
+def refuse_truth_as_number(
+    values:Iterable, # Categories
+    where:str, # What has them, for the message
+):
+    "Raise a `UsageError` if there are both 1 and `True`, or 0 and `False`, which Python takes for the same"
+    if bool not in {*map(type, values)}: return
+    truths,numbers = ({o for o in values if type(o) in types} for types in ([bool], [int, float]))
+    if not truths&numbers: return
+    o = min(truths&numbers)
+    raise UsageError(f"{where} has both {int(o)} and {bool(o)}, which Python takes for the same. "
+                     "Convert them to text: .map(str).")
+
 def _hashable(o):
     "Return the category `o`, unless it is a list or the like"
     try: hash(o)
     except TypeError as e:
-        raise WrongType(f"A category is {str(o)[:60]!r}, which is {kind_of(o)}; it must be a single value, such as text. "
-                        "For several labels an item use MultiCategoryBlock.") from e
+        raise WrongType(f"A category is {str(o)[:60]!r}, which is {kind_of(o)}; it must be a single value, such as "
+                        "text. For several labels an item use MultiCategoryBlock.") from e
     return o
 
 # %% ../../nbs/data/06_vocab.ipynb #b2728240
@@ -60,6 +72,8 @@ class CategoryMap(list):
     ):
         values = [plain_value(o) for o in categories if not is_missing(o)]
         found = [o for o in dict.fromkeys(map(_hashable, values)) if not (add_na and o=='#na#')]
+        refuse_truth_as_number(values, 'The list of categories')
+        refuse_kinds(found, 'The list of categories', 'Use text instead: str(value).')
         if sort: found = _sort_values(found)
         super().__init__((['#na#'] if add_na else [])+found)
         self.o2i = {o: i for i,o in enumerate(self)}
@@ -94,7 +108,7 @@ class CategoryMap(list):
         known = {kind_of(o): o for o in first_of_type.values()}
         values = [o for o in map(plain_value, values) if not is_missing(o)]
         others = [o for o in values if kind_of(o) not in known]
-        wrong = others[:1] if len(others)==len(values) else [o for o in others if any(t in self.o2i for t in _other_types(o))]
+        wrong = [o for o in others if len(others)==len(values) or any(t in self.o2i for t in _other_types(o))]
         if not known or not wrong: return
         kind,example = next(iter(known.items()))
         raise WrongType(f"{where} has {wrong[0]!r}, which is {kind_of(wrong[0])}; in training it was {kind}, such as "

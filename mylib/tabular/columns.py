@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.core import UsageError, warn
-from ..data.column import plain_column
+from ..data.column import object_column, plain_column
 from ..data.block import CategoryBlock, RegressionBlock, TargetBlock, TransformBlock, as_target
 from .frame import as_frame, check_columns
 
@@ -28,8 +28,11 @@ def _row_columns(row, names):
     row = row.to_dict() if isinstance(row, pd.Series) else row
     lacking = [n for n in names if n not in row]
     if lacking: check_columns(as_frame(row), names, 'the model')
-    values = {n: row[n] for n in names}
-    return {n: np.array([v]) if isinstance(v, (int, float)) else np.array([v], dtype=object) for n,v in values.items()}
+    return {n: _column_of(row[n]) for n in names}
+
+def _column_of(o):
+    "Return a value as a column of one row"
+    return np.array([o]) if isinstance(o, (int, float)) else object_column([o])
 
 def columns_of(
     table, # A table or a row, as for `mylib.tabular.frame.as_frame`

@@ -21,7 +21,7 @@ from ..core.core import UsageError, concise
 from ..core.delegates import delegates
 from ..data.block import TransformBlock
 from ..data.split import IndexSplitter, RandomSplitter
-from .frame import as_frame
+from .frame import as_frame, names_of
 from .procs import Categorify, FillMissing, Normalize
 from .processor import TabularProc
 from .table import TableLoaders, TabularPandas
@@ -35,7 +35,7 @@ def _split_rows(df, valid_idx, valid_pct, seed):
 
 def _other_numbers(df, cat_names, y_names):
     "Return the numeric columns that have no other role"
-    taken = {*cat_names, *([y_names] if isinstance(y_names, str) else y_names or [])}
+    taken = {*cat_names, *names_of(df, y_names)}
     return [n for n in df.columns if n not in taken and pd.api.types.is_numeric_dtype(df[n].dtype)]
 
 class TabularDataLoaders(TableLoaders):

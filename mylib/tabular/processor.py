@@ -21,6 +21,8 @@ import numpy as np
 
 from ..core.core import UsageError, listed
 from ..core.order import ordered
+from ..core.values import check_kinds
+from ..data.vocab import is_missing, plain_value
 from .rows import TableRows
 
 # %% ../../nbs/tabular/03_processor.ipynb #47b16df5
@@ -104,10 +106,14 @@ def column_names(
     given, # Names of columns
 ) -> list:
     "Return the names as a list, or raise a `UsageError`"
-    if isinstance(given, (str, Mapping)) or not hasattr(given, '__iter__'): bad = [given]
-    else: bad = [o for o in given if isinstance(o, (list, dict, set, bool)) or o is None]
-    if not bad: return list(given)
-    raise UsageError(f"`{what}` has {quoted(bad[0])}, but must be a list of names of columns. Write ['age', 'hours'].")
+    is_list = hasattr(given, '__iter__') and not isinstance(given, (str, Mapping))
+    names = [plain_value(o) for o in given] if is_list else [given]
+    bad = [o for o in names if isinstance(o, (list, dict, set, bool)) or is_missing(o)] if is_list else names
+    if bad:
+        raise UsageError(f"`{what}` has {quoted(bad[0])}, but must be a list of names of columns. "
+                         "Write ['age', 'hours']; a column without a name needs one: df.columns = [...].")
+    check_kinds(names, f'`{what}`', 'Rename the columns: df.columns = df.columns.map(str).')
+    return names
 
 def true_or_false(
     what:str, # The parameter's name, for the message

@@ -19,10 +19,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ..core.core import UsageError
+from ..core.core import UsageError, note
 from ..core.part import part
-from ..data.column import numbers
-from ..data.vocab import CategoryMap, is_missing, plain_value
+from ..core.values import check_kinds, json_dict, json_list
+from ..data.column import numbers, object_column
+from ..data.vocab import CategoryMap, is_missing, plain_value, refuse_truth_as_number
 from .processor import TabularProc, by_column, check_learned, column_names, quoted, true_or_false
 from .rows import TableRows, codes_of
 
@@ -76,7 +77,9 @@ class FillMissing(TabularProc):
     def check(self, _cat_names, cont_names): check_learned(self, 'na_dict', self.na_dict, cont_names)
 
     @property
-    def part_args(self): return dict(add_col=self.add_col, na_dict=self.na_dict, na_cols=self.na_cols)
+    def part_args(self):
+        na_dict = None if self.na_dict is None else json_dict(self.na_dict)
+        return dict(add_col=self.add_col, na_dict=na_dict, na_cols=json_list(self.na_cols))
 
     def setups(self, to):
         self.na_dict,self.na_cols = {},[]
@@ -99,11 +102,11 @@ class FillMissing(TabularProc):
     def _mark_gaps(self, to, n, gaps):
         "Add the categorical column of what is missing"
         name = f'{n}_na'
-        if name in to.cols and name not in to.cat_names:
+        if name in to.cols:
             raise UsageError(f"`FillMissing` adds a category {name!r}, but the table has such a column. "
                              "Rename it, or pass FillMissing(add_col=False).")
         to[name] = gaps
-        if name not in to.cat_names: to.cat_names.append(name)
+        to.cat_names.append(name)
 
     def _fill(self, to, n, x, gaps):
         "Return the numbers `x` of column `n` with its missing values filled in; count what is unexpected"
@@ -113,16 +116,10 @@ class FillMissing(TabularProc):
         return np.where(gaps, self.na_dict[n], x)
 
 # %% ../../nbs/tabular/04_procs.ipynb #836e805c
-def _to_json(values):
-    "Return categories as JSON can hold them; dates as text"
-    if values and all(isinstance(o, pd.Timestamp) for o in values): return {'dates': [o.isoformat() for o in values]}
-    if values and all(isinstance(o, datetime.date) for o in values): return {'days': [o.isoformat() for o in values]}
-    return list(values)
-
 _date_readers = dict(dates=pd.Timestamp, days=datetime.date.fromisoformat)
 
 def _from_json(column, o):
-    "Return the categories that `_to_json` wrote, or others that a user gives"
+    "Return categories that a user gives, or a file; earlier files have dates as a dict of texts"
     if isinstance(o, Mapping):
         (kind,o) = next(iter(o.items()), ('', None)) if len(o)==1 else ('', None)
         if kind in _date_readers and isinstance(o, list) and all(isinstance(s, str) for s in o):
@@ -161,7 +158,9 @@ class Categorify(TabularProc):
     def check(self, cat_names, _cont_names): check_learned(self, 'classes', self.classes, cat_names)
 
     @property
-    def part_args(self): return dict(classes={n: _to_json(o[1:]) for n,o in self.classes.items()}, na_cols=self.na_cols)
+    def part_args(self):
+        classes = {n: json_list(o[1:]) for n,o in self.classes.items()}
+        return dict(classes=json_dict(classes), na_cols=json_list(self.na_cols))
 
     def setups(self, to):
         self.classes,self.na_cols = {},[] # in the order of the columns, whichever were given
@@ -169,16 +168,24 @@ class Categorify(TabularProc):
             codes,values = codes_of(to, n)
             seen = np.bincount(codes+1, minlength=len(values)+1)
             if seen[0]: self.na_cols.append(n)
-            if n in self.given: self.classes[n] = self.given[n]
-            else:
-                has_order = isinstance(to.cols[n].dtype, pd.CategoricalDtype)
-                self.classes[n] = class_map([v for v,k in zip(values, seen[1:]) if k], sort=not has_order)
+            self.classes[n] = self.given[n] if n in self.given else self._learn(to, n, values, seen[1:])
+
+    def _learn(self, to, n, values, counts):
+        "Return the vocabulary of column `n`, given how often each of its `values` occurs in training"
+        dtype,there = to.cols[n].dtype,[v for v,k in zip(values, counts) if k]
+        if dtype==object: refuse_truth_as_number(to[n], f'Column {n!r}')
+        check_kinds(there, f'Column {n!r}', f"Convert it to text: df[{n!r}].astype(str).")
+        k = next((k for v,k in zip(values, counts) if isinstance(v, str) and v=='#na#'), 0)
+        if k:
+            note(f"Column {n!r} has the text '#na#' in {int(k)} training rows, which is the library's name for missing "
+                 f"and unknown values; it is treated as such. Replace it if it is a category of its own.")
+        return class_map(there, sort=not isinstance(dtype, pd.CategoricalDtype))
 
     def encodes(self, to):
         for n in to.cat_names: to[n] = self._encode_column(to, n)
 
     def decodes(self, to):
-        for n in to.cat_names: to[n] = np.array(self.classes[n][to[n]] if len(to) else [], dtype=object)
+        for n in to.cat_names: to[n] = object_column(self.classes[n][to[n]])
 
     def _encode_column(self, to, n):
         "Return the codes of column `n`; count in `to.odd` what training did not have"
@@ -189,11 +196,12 @@ class Categorify(TabularProc):
         dtype = _int_type(len(o2i)) if to.small else np.int64
         if len(to)==1 and (known := self._known_code(n, to[n][0])) is not None: return np.array([known], dtype=dtype)
         codes,values = codes_of(to, n)
-        table = np.array([0]+[o2i.get(v, 0) for v in values], dtype=dtype)
-        res = table[codes+1]
-        lost = res==0 if n not in self.na_cols else (res==0)&(codes>=0)
-        if lost.any(): self._count_unseen(to, n, codes, values, lost)
-        return res
+        of_missing = 0 if n in self.na_cols else -1 # -1: unexpected
+        res = np.array([of_missing]+[o2i.get(v, -1) for v in values], dtype=dtype)[codes+1]
+        lost = res<0
+        if not lost.any(): return res
+        self._count_unseen(to, n, codes, values, lost)
+        return np.where(lost, 0, res).astype(dtype)
 
     def _known_code(self, n, value):
         "Return the code of a value of column `n`; `None` if training did not have it"
@@ -235,6 +243,9 @@ class Normalize(TabularProc):
         means:Mapping|None=None, # Column to mean; `None`: learned from the training rows
         stds:Mapping|None=None, # Column to standard deviation, above 0; `None`: learned from the training rows
     ): self.means,self.stds = by_column('means', means),by_column('stds', stds, positive=True)
+
+    @property
+    def part_args(self): return dict(means=json_dict(self.means), stds=json_dict(self.stds))
 
     def check(self, _cat_names, cont_names):
         for what in 'means', 'stds': check_learned(self, what, getattr(self, what), cont_names)

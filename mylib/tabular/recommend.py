@@ -16,7 +16,6 @@ __all__ = ['score_items', 'recommend', 'item_factors', 'nearest_items', 'ranking
 from collections.abc import Iterator, Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor

@@ -22,12 +22,14 @@ import torch
 
 from ..core.core import UsageError, concise, listed, warn
 from ..data.block import TransformBlock
+from ..data.column import object_column
 from ..data.loaders import DataLoaders
 from ..data.split import check_positions
+from ..learner.bundle import most_commas
 from .block import TableBlock
 from .columns import columns_named, columns_of, setup_target, target_block
-from .frame import as_frame, check_columns, cont_cat_split
-from .processor import TabularProc, make_procs, run_procs, setup_procs
+from .frame import as_frame, check_columns, cont_cat_split, free_name, names_of
+from .processor import TabularProc, column_names, make_procs, run_procs, setup_procs
 from .procs import refuse_all_unseen
 from .rows import TableRows, chosen
 from .rowset import TableDataset
@@ -61,8 +63,12 @@ def check_cardinality(
     classes:Mapping, # Column to its categories, '#na#' included
     n:int, # How many training rows there are
 ):
-    "Warn of categories that have a different value in nearly all of `n` rows"
+    "Warn of categories that have a different value in nearly all of `n` rows, or are too many to be exported"
     found = [f"{k!r} ({len(o)-1} in {n})" for k,o in classes.items() if n>=50 and len(o)-1>0.9*n]
+    total,largest = sum(map(len, classes.values())),max(classes, key=lambda k: len(classes[k]), default=None)
+    if total>most_commas:
+        warn(f"There are {total:,} categories, {len(classes[largest]):,} of them in {largest!r}; a model with more "
+             f"than {most_commas:,} can be trained, but not exported. Group rare ones if it is to be exported.")
     if not found: return
     warn(f"Nearly every training row has a category of its own in {', '.join(found)}: nothing can be learned from "
          "such a column. Remove it; add_datepart makes parts of a date.")
@@ -85,11 +91,14 @@ class TabularPandas(TableRows):
         *,
         with_cont:bool=True, # Do samples have a slot for numbers?
     ):
-        df,y_names = as_frame(df),listed(y_names)
+        df = as_frame(df)
+        y_names = names_of(df, y_names)
         if not len(df): raise UsageError("The table has no rows. Check where it comes from.")
         if cat_names is None and cont_names is None: cont_names,cat_names = cont_cat_split(df, dep_var=y_names)
         cat_names,cont_names = cat_names or [],cont_names or []
         check_roles(df, cat_names, cont_names, y_names)
+        cat_names,cont_names = column_names('cat_names', cat_names),column_names('cont_names', cont_names)
+        y_names = column_names('y_names', y_names)
         cols,_ = columns_of(df, [*cat_names, *cont_names, *y_names])
         super().__init__(cols, cat_names, cont_names, y_names, index=df.index, small=reduce_memory)
         self.splits = [np.arange(len(df))] if splits is None else check_positions(splits, len(df))
@@ -112,7 +121,8 @@ class TabularPandas(TableRows):
         "Encode the targets; with `inplace`, write all columns into the frame"
         if self.y_names:
             y = self.y_block.encode_columns(columns_named(self.cols, self.y_names))
-            names = self.y_names if y.ndim==1 or y.shape[1]==len(self.y_names) else list(self.y_block.vocab)
+            is_own = y.ndim==1 or y.shape[1]==len(self.y_names)
+            names = self.y_names if is_own else [free_name(o, self.cols) for o in self.y_block.vocab]
             self.cols.update({n: y if y.ndim==1 else y[:,j] for j,n in enumerate(names)})
             self._y,self.y_names = y,list(names)
         if self._df is None: return
@@ -153,7 +163,7 @@ class TabularPandas(TableRows):
         for f in reversed(self.procs): f.decodes(rows)
         if self.y_block is not None and self.y_block.vocab is not None and len(rows.y_names)==1:
             name,vocab = rows.y_names[0],self.y_block.vocab
-            rows[name] = np.array([vocab[int(i)] for i in rows[name]], dtype=object)
+            rows[name] = object_column([vocab[int(i)] for i in rows[name]])
         return rows
 
     def decode(self,
