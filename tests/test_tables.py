@@ -12,7 +12,7 @@ from mylib.callback.checkpoint import Checkpoint
 from mylib.callback.run import Watcher
 from mylib.core.core import UsageError, set_seed
 from mylib.core.testing import synth_table
-from mylib.data.block import CategoryBlock, MultiCategoryBlock
+from mylib.data.block import CategoryBlock, MultiCategoryBlock, RegressionBlock
 from mylib.deploy.load import load_learner
 from mylib.tabular.collab import collab_learner
 from mylib.tabular.data import TabularDataLoaders
@@ -97,7 +97,7 @@ def test_a_mistake_is_answered_and_the_frame_left_alone(mistake, tmp_path):
 odd = {
     'as many categories as rows': (lambda df: loaders(df.assign(name=[f'n{i}' for i in range(300)]), cat_names=['name'], valid_idx=range(60)), r"'name' \(240 in 240\)"),
     'infinite inputs': (lambda df: loaders(df.assign(age=df['age'].astype(float).where(df.index>2, np.inf))), r"Infinite numbers, treated as missing: 'age' 3 of 300"),
-    'zeros and ones as target': (lambda df: loaders(df.assign(won=(df['age']>40)*1), 'won'), r"'won' has just two integers.*CategoryBlock"),
+    'zeros and ones as target': (lambda df: loaders(df.assign(won=(df['age']>40)*1), 'won'), r"'won' has 2 different whole numbers, from 0 to 1, and is taken for a number.*CategoryBlock"),
     'a city that training has not': (lambda df: loaders(df.assign(city=df['city'].where(df.index!=299, 'Rome')), valid_idx=[298, 299]), r"'city' 1 of 300, such as 'Rome'"),
     'the same rating twice': (lambda _df: CollabDataLoaders.from_df(pd.concat([synth_ratings()]*2), device='cpu', rating_name='rating', item_name='movie'), r"repeat a pair of 'user' and 'movie'"),
 }
@@ -335,6 +335,23 @@ def test_names_that_are_taken_are_not_overwritten():
     to = TabularPandas(tags, procs, ['job'], ['age'], 'tags', MultiCategoryBlock, (range(240), range(240, 300)))
     mean,std = tags['age'][:240].mean(),tags['age'][:240].std(ddof=0)
     np.testing.assert_allclose(to.dataset(0).conts[:,0], (tags['age'][:240]-mean)/std, atol=1e-5)
+
+
+def test_a_target_of_whole_numbers_is_said_to_be_a_number_or_a_category():
+    for y in np.array([0, 1, 2]*100), np.array([0., 1., 2.]*100), np.arange(300.):
+        dls,said = heard(lambda: loaders(people(y=y), 'y'))
+        assert repr(dls.blocks[-1])=='RegressionBlock' and sum('pass y_block=CategoryBlock()' in o for o in said)==1
+    for block in CategoryBlock, RegressionBlock: assert not any('y_block' in o for o in heard(lambda: loaders(people(y=[0, 1, 2]*100), 'y', y_block=block))[1])
+
+
+def test_numbers_with_decimal_commas_are_said_and_read(tmp_path):
+    df = people(price=np.arange(300)+1000.25).drop(columns='since')
+    df.to_csv(tmp_path/'p.csv', sep=';', decimal=',', index=False)
+    dls,said = heard(lambda: TabularDataLoaders.from_csv(tmp_path/'p.csv', sep=';', y_names='rich', valid_idx=range(60), device='cpu'))
+    assert 'price' in dls.cat_names and any("'price', such as '1000,25': read the file with decimal=','" in o for o in said)
+    dls = TabularDataLoaders.from_csv(tmp_path/'p.csv', sep=';', decimal=',', y_names='rich', valid_idx=range(60), device='cpu', procs=[FillMissing, Categorify])
+    assert 'price' in dls.cont_names
+    np.testing.assert_allclose(dls.valid_ds.conts[:,dls.cont_names.index('price')], df['price'][:60])
 
 
 def test_parquet_says_once_what_training_had_not(tmp_path):

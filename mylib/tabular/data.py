@@ -21,7 +21,8 @@ from ..core.core import UsageError, concise
 from ..core.delegates import delegates
 from ..data.block import TransformBlock
 from ..data.split import IndexSplitter, RandomSplitter
-from .frame import as_frame, names_of
+from ..data.column import plain_column
+from .frame import as_frame, names_of, say_number_text
 from .procs import Categorify, FillMissing, Normalize
 from .processor import TabularProc
 from .table import TableLoaders, TabularPandas
@@ -36,7 +37,10 @@ def _split_rows(df, valid_idx, valid_pct, seed):
 def _other_numbers(df, cat_names, y_names):
     "Return the numeric columns that have no other role"
     taken = {*cat_names, *names_of(df, y_names)}
-    return [n for n in df.columns if n not in taken and pd.api.types.is_numeric_dtype(df[n].dtype)]
+    rest = {n: plain_column(df[n]) for n in df.columns if n not in taken}
+    found = [n for n,col in rest.items() if pd.api.types.is_numeric_dtype(col.dtype)]
+    say_number_text({n: col for n,col in rest.items() if n not in found})
+    return found
 
 class TabularDataLoaders(TableLoaders):
     "Loaders of a table"
@@ -71,10 +75,16 @@ class TabularDataLoaders(TableLoaders):
         skipinitialspace:bool=True, # Ignore blanks after a separator?
         sep:str=',', # The separator of columns
         encoding:str|None=None, # Encoding of the file; `None`: UTF-8
+        *,
+        decimal:str='.', # The decimal separator; ',' in much of Europe
+        thousands:str|None=None, # The separator of thousands; `None`: there is none
+        na_values=None, # More texts that stand for a missing value, or a dict from columns to such texts
+        dtype=None, # Types of columns, such as {'zip': 'str'}
         **kwargs, # To `from_df`
     ) -> TableLoaders:
         "Make loaders of the rows of a CSV file"
-        return cls.from_df(read_table(csv, skipinitialspace, sep=sep, encoding=encoding), **kwargs)
+        numbers = dict(decimal=decimal, thousands=thousands, na_values=na_values, dtype=dtype)
+        return cls.from_df(read_table(csv, skipinitialspace, sep=sep, encoding=encoding, **numbers), **kwargs)
 
     @classmethod
     @concise

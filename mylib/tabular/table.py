@@ -28,7 +28,7 @@ from ..data.split import check_positions
 from ..learner.bundle import most_commas
 from .block import TableBlock
 from .columns import columns_named, columns_of, setup_target, target_block
-from .frame import as_frame, check_columns, cont_cat_split, free_name, names_of
+from .frame import as_frame, check_columns, cont_cat_split, free_name, names_of, say_doubtful
 from .processor import TabularProc, column_names, make_procs, run_procs, setup_procs
 from .procs import refuse_all_unseen
 from .rows import TableRows, chosen
@@ -94,7 +94,9 @@ class TabularPandas(TableRows):
         df = as_frame(df)
         y_names = names_of(df, y_names)
         if not len(df): raise UsageError("The table has no rows. Check where it comes from.")
-        if cat_names is None and cont_names is None: cont_names,cat_names = cont_cat_split(df, dep_var=y_names)
+        if cat_names is None and cont_names is None:
+            cont_names,cat_names = cont_cat_split(df, dep_var=y_names)
+            say_doubtful(df, cont_names, cat_names)
         cat_names,cont_names = cat_names or [],cont_names or []
         check_roles(df, cat_names, cont_names, y_names)
         cat_names,cont_names = column_names('cat_names', cat_names),column_names('cont_names', cont_names)
