@@ -27,6 +27,7 @@ from .layout import Layout, TableLayout
 from .column import coded, numbers, refuse_gaps
 from mylib.data.encode import (Categorize, EncodedMultiCategorize, MultiCategorize, OneHotEncode,
     RegressionSetup)
+from .vocab import say_alike
 from ..train.activation import argmax, identity, sigmoid, softmax, threshold
 from ..train.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 from ..train.metrics import accuracy_multi, error_rate, rmse
@@ -164,7 +165,7 @@ class CategoryBlock(TargetBlock):
     def part_args(self): return dict(vocab=json_list(self.vocab), sort=False, add_na=self.add_na)
     def make_loss(self): return CrossEntropyLossFlat()
     def check(self, where):
-        if len(self.vocab)>=2: return
+        if len(self.vocab)>=2: return say_alike(self.vocab, 'The target')
         if not self.vocab: raise UsageError(f"No item in {where} has a category. Check `get_y`.")
         raise UsageError(f"There is only one category, {self.vocab[0]!r}, in {where}; a classifier needs at least two. "
                          "Make one folder a class, or check `get_y`.")
@@ -229,6 +230,7 @@ class MultiCategoryBlock(TargetBlock):
     def text(self, x): return ';'.join(str(o) for o in x)
     def check(self, where):
         if not self.vocab: raise UsageError(f"No item in {where} has a label. Check `get_y`.")
+        say_alike(self.vocab, 'The target')
 
     def check_columns(self, names):
         if not self.encoded: return super().check_columns(names)

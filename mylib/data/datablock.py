@@ -14,6 +14,7 @@ import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas as pd
 from ..core.core import UsageError, concise, isolated_rng, listed
 from .split import RandomSplitter, check_splits
 from .transform import Pipeline, is_fixed
@@ -93,11 +94,16 @@ class DataBlock:
                          "Check the path, and that it has files of that kind.")
 
     def _try_labels(self, dsets):
-        "Make every target that is cheap to make"
+        "Make every target that is cheap to make; an error says in how many items it is"
         for k,block in list(enumerate(dsets.blocks))[dsets.n_inp:]:
-            if as_target(block).check_all:
-                for s in dsets.splits:
-                    for i in s: dsets.slot(k, i)
+            if not as_target(block).check_all: continue
+            errors = []
+            for i in (i for s in dsets.splits for i in s):
+                try: dsets.slot(k, i)
+                except UsageError as e: errors.append(e)
+            if len(errors)==1: raise errors[0]
+            if errors:
+                raise type(errors[0])(f"{errors[0]} The targets of {len(errors)} of {len(dsets.items)} items cannot be made.")
 
     @concise
     def datasets(self,
@@ -106,6 +112,7 @@ class DataBlock:
         "Return the samples of a source"
         items = self._find_items(source)
         splits = check_splits((self.splitter or RandomSplitter())(items), len(items))
+        items = _keep_integers(items)
         blocks = [copy.deepcopy(_create_block(b)) for b in self.blocks]
         tfms = [[*([g] if g else []), *b.type_tfms] for g,b in zip(self._make_getters(), blocks)]
         dsets = Datasets(items, tfms, splits, self.n_inp, blocks=blocks, do_setup=False)
@@ -114,6 +121,7 @@ class DataBlock:
         except Exception as e: raise _find_bad_item(dsets, e) from e
         for b in dsets.targets.blocks: b.check(_name_source(source, items))
         self._try_labels(dsets)
+        _look_at(items, [f for steps in tfms for f in steps])
         return dsets
 
     def _make_settings(self, blocks):
@@ -163,6 +171,18 @@ class DataBlock:
         if item_tfms is not None: new.item_tfms = listed(item_tfms)
         if batch_tfms is not None: new.batch_tfms = listed(batch_tfms)
         return new
+
+# %% ../../nbs/data/20_datablock.ipynb #4edc0b5b
+
+def _keep_integers(items):
+    "Return the rows of a frame as objects if pandas would make floats of their integers"
+    kinds = {getattr(t, 'kind', 'O') for t in items.dtypes} if isinstance(items, pd.DataFrame) else {}
+    return items.astype(object) if kinds in ({'i', 'f'}, {'u', 'f'}) else items
+
+def _look_at(items, steps):
+    "Let the functions of the user that can say something about all items do so"
+    for f in steps:
+        if isinstance(f, Getter) and hasattr(f.f, 'look'): f.f.look(items)
 
 # %% ../../nbs/data/20_datablock.ipynb #a7690991
 def _find_bad_item(dsets, error):

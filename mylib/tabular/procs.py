@@ -23,7 +23,7 @@ from ..core.core import UsageError, note
 from ..core.part import part
 from ..core.values import check_kinds, json_dict, json_list
 from ..data.column import numbers, object_column
-from ..data.vocab import CategoryMap, is_missing, plain_value, refuse_truth_as_number
+from ..data.vocab import CategoryMap, is_missing, plain_value, refuse_truth_as_number, say_alike
 from .processor import TabularProc, by_column, check_learned, column_names, quoted, true_or_false
 from .rows import TableRows, codes_of
 
@@ -179,6 +179,7 @@ class Categorify(TabularProc):
         if k:
             note(f"Column {n!r} has the text '#na#' in {int(k)} training rows, which is the library's name for missing "
                  f"and unknown values; it is treated as such. Replace it if it is a category of its own.")
+        say_alike(there, f'Column {n!r}')
         return class_map(there, sort=not isinstance(dtype, pd.CategoricalDtype))
 
     def encodes(self, to):
