@@ -354,6 +354,21 @@ def test_numbers_with_decimal_commas_are_said_and_read(tmp_path):
     np.testing.assert_allclose(dls.valid_ds.conts[:,dls.cont_names.index('price')], df['price'][:60])
 
 
+def test_rows_named_by_their_labels_are_those_that_are_held_out():
+    df = people().iloc[100:].sort_values('age') # labels 100..299 in another order; positions are 0..199
+    held,want = df[df['job']=='cook'].index, df.loc[df['job']=='cook', 'age']
+    for splits in dict(valid_idx=held), dict(valid_idx=np.flatnonzero(df['job']=='cook')):
+        dls = TabularDataLoaders.from_df(df, cat_names=['city'], cont_names=['age'], y_names='rich', procs=[Categorify], device='cpu', **splits)
+        assert sorted(dls.valid_ds.conts[:,0].tolist())==sorted(want)
+    to = TabularPandas(df, [Categorify], ['city'], ['age'], 'rich', splits=(df.index.difference(held), held))
+    assert sorted(to.valid.conts['age'])==sorted(want)
+    with pytest.raises(IndexError, match='pass them as a pandas Index'): loaders(df, valid_idx=list(held))
+    with pytest.raises(TypeError, match='np.flatnonzero'): loaders(df, valid_idx=df['job']=='cook')
+    with pytest.raises(UsageError, match='reset_index'): loaders(pd.concat([df, df]), valid_idx=held)
+    _,said = heard(lambda: loaders(df, valid_idx=list(range(100, 150))))
+    assert sum('taken for positions' in o for o in said)==1
+
+
 def test_parquet_says_once_what_training_had_not(tmp_path):
     df = people()
     df.assign(city=df['city'].where(df.index<270, 'Rome')).to_parquet(tmp_path/'p.parquet', row_group_size=50)

@@ -97,13 +97,12 @@ class DataBlock:
         "Make every target that is cheap to make; an error says in how many items it is"
         for k,block in list(enumerate(dsets.blocks))[dsets.n_inp:]:
             if not as_target(block).check_all: continue
-            errors = []
+            n,first = 0,UsageError('')
             for i in (i for s in dsets.splits for i in s):
                 try: dsets.slot(k, i)
-                except UsageError as e: errors.append(e)
-            if len(errors)==1: raise errors[0]
-            if errors:
-                raise type(errors[0])(f"{errors[0]} The targets of {len(errors)} of {len(dsets.items)} items cannot be made.")
+                except UsageError as e: n,first = n+1,first if n else e
+            if n>1: raise type(first)(f"{first} The targets of {n} of {len(dsets.items)} items cannot be made.") from first
+            if n: raise first
 
     @concise
     def datasets(self,
@@ -111,7 +110,7 @@ class DataBlock:
     ) -> Datasets: # With `train` and `valid`
         "Return the samples of a source"
         items = self._find_items(source)
-        splits = check_splits((self.splitter or RandomSplitter())(items), len(items))
+        splits = check_splits((self.splitter or RandomSplitter())(items), len(items), items)
         items = _keep_integers(items)
         blocks = [copy.deepcopy(_create_block(b)) for b in self.blocks]
         tfms = [[*([g] if g else []), *b.type_tfms] for g,b in zip(self._make_getters(), blocks)]

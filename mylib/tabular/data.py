@@ -32,7 +32,7 @@ default_procs = Categorify, FillMissing, Normalize
 
 def _split_rows(df, valid_idx, valid_pct, seed):
     splitter = RandomSplitter(valid_pct, seed) if valid_idx is None else IndexSplitter(valid_idx)
-    return splitter(range(len(df)))
+    return splitter(df)
 
 def _other_numbers(df, cat_names, y_names):
     "Return the numeric columns that have no other role"
@@ -55,7 +55,7 @@ class TabularDataLoaders(TableLoaders):
         cont_names:Sequence[str]|None=None, # The numeric columns; `None` with `cat_names`: all other numeric columns
         y_names:str|Sequence[str]|None=None, # The target column, or several
         y_block:TransformBlock|type|None=None, # The Block of the targets; `None`: guess from their columns
-        valid_idx:Sequence[int]|None=None, # Positions of the validation rows; `None`: a random split
+        valid_idx:Sequence[int]|None=None, # Positions of validation rows, or their labels as an Index; `None`: random
         valid_pct:float=0.2, # Fraction of rows for validation, 0 to 1, if there is no `valid_idx`
         seed:int|None=None, # Fixes the split and the order of the rows; `None`: different each time
         **kwargs, # To `TabularPandas.dataloaders`

@@ -120,7 +120,7 @@ class CollabDataLoaders(TableLoaders):
         val_bs:int|None=None, # Ratings in a validation batch; `None`: 4096, or `bs` if that is more
         *,
         splitter=None, # Returns positions of training and of validation ratings of a frame; `None`: a random split
-        valid_idx=None, # Positions of the validation ratings, instead of a splitter; `None`: use the splitter
+        valid_idx=None, # Positions of validation ratings, or labels as a pandas Index; `None`: use the splitter
         device:torch.device|str|None=None, # Device of the batches; `None`: the fastest device
         shuffle:bool=True, # Use a new random order each epoch?
     ):

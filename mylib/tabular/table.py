@@ -103,7 +103,7 @@ class TabularPandas(TableRows):
         y_names = column_names('y_names', y_names)
         cols,_ = columns_of(df, [*cat_names, *cont_names, *y_names])
         super().__init__(cols, cat_names, cont_names, y_names, index=df.index, small=reduce_memory)
-        self.splits = [np.arange(len(df))] if splits is None else check_positions(splits, len(df))
+        self.splits = [np.arange(len(df))] if splits is None else check_positions(splits, len(df), df)
         self.procs = make_procs([copy.deepcopy(f) for f in listed(procs)] if do_setup else procs)
         self.block = TableBlock(self.procs, self.cat_names, self.cont_names, y_names, with_cont)
         self.y_block,self._df = y_block,df if inplace else None
