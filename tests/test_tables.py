@@ -369,6 +369,22 @@ def test_rows_named_by_their_labels_are_those_that_are_held_out():
     assert sum('taken for positions' in o for o in said)==1
 
 
+def test_a_dict_of_columns_is_a_table_and_a_dict_of_values_a_row():
+    df = people()
+    learn = quiet_fit(tabular_learner(loaders(df), arch='mlp'))
+    for n in 1, 5: torch.testing.assert_close(learn.get_preds(dl=learn.dls.test_dl(df.head(n).to_dict('list')))[0], learn.get_preds(dl=learn.dls.test_dl(df.head(n)))[0])
+    torch.testing.assert_close(learn.predict(df.iloc[0].to_dict())[2], learn.get_preds(dl=learn.dls.test_dl(df.head(1)))[0][0])
+    with pytest.raises(UsageError, match=r'dls.test_dl\(table\)'): learn.predict(df.head(5).to_dict('list'))
+    with pytest.raises(UsageError, match='different lengths'): learn.dls.test_dl(dict(df.head(2).to_dict('list'), age=[1, 2, 3]))
+
+
+@pytest.mark.parametrize('order', ['%d/%m/%Y', '%m/%d/%Y', '%d.%m.%Y', '%d-%m-%Y %H:%M'])
+def test_day_and_month_are_read_in_one_order(order):
+    days = pd.Series(pd.date_range('2021-01-01', periods=300))
+    parts,said = heard(lambda: add_datepart(pd.DataFrame(dict(saledate=days.dt.strftime(order))), 'saledate'))
+    assert parts['saleMonth'].tolist()==days.dt.month.tolist() and parts['saleDay'].tolist()==days.dt.day.tolist() and not said
+
+
 def test_parquet_says_once_what_training_had_not(tmp_path):
     df = people()
     df.assign(city=df['city'].where(df.index<270, 'Rome')).to_parquet(tmp_path/'p.parquet', row_group_size=50)

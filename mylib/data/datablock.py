@@ -101,7 +101,8 @@ class DataBlock:
             for i in (i for s in dsets.splits for i in s):
                 try: dsets.slot(k, i)
                 except UsageError as e: n,first = n+1,first if n else e
-            if n>1: raise type(first)(f"{first} The targets of {n} of {len(dsets.items)} items cannot be made.") from first
+            more = f' The targets of {n} of {len(dsets.items)} items cannot be made.'
+            if n>1: raise type(first)(f'{first}{more}') from first
             if n: raise first
 
     @concise

@@ -20,11 +20,15 @@ import pandas as pd
 from ..data.column import object_column, plain_column
 from ..data.block import TargetBlock, TransformBlock, as_target
 from ..data.guess import guess_target
-from .frame import as_frame, check_columns
+from ..core.core import UsageError
+from .frame import as_frame, check_columns, is_row
 
 # %% ../../nbs/tabular/05_columns.ipynb #9241fd93
 def _row_columns(row, names):
     "Return the columns of a single row, given as a dict or a Series"
+    if not is_row(row):
+        raise UsageError("A single row is needed, but this is a dict of columns. For several rows make a loader: "
+                         "learn.get_preds(dl=dls.test_dl(table)).")
     row = row.to_dict() if isinstance(row, pd.Series) else row
     lacking = [n for n in names if n not in row]
     if lacking: check_columns(as_frame(row), names, 'the model')
@@ -40,7 +44,7 @@ def columns_of(
     what:str='the model', # What needs them, for the message
 ) -> tuple: # Name to array; the index, or `None` for a single row
     "Return columns of a table by name"
-    if isinstance(table, (dict, pd.Series)): table = [table]
+    if is_row(table): table = [table]
     is_single = isinstance(table, list) and len(table)==1 and isinstance(table[0], (dict, pd.Series))
     if is_single: return _row_columns(table[0], names),None
     df = as_frame(table)
