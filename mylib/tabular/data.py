@@ -12,12 +12,13 @@ Docs: https://mylib-team.github.io/mylib/tabular/data.html.md"""
 __all__ = ['default_procs', 'TabularDataLoaders', 'read_table']
 
 # %% ../../nbs/tabular/10_data.ipynb #a989b265
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from ..core.core import UsageError, concise
+from ..core.core import UsageError, concise, note
 from ..core.delegates import delegates
 from ..data.block import TransformBlock
 from ..data.split import IndexSplitter, RandomSplitter
@@ -102,6 +103,18 @@ class TabularDataLoaders(TableLoaders):
         return cls.from_df(pd.DataFrame(list(rows), columns=list(names)), **kwargs)
 
 # %% ../../nbs/tabular/10_data.ipynb #2f7d8b44
+def _check_header(csv, df, options):
+    "Return `df`, unless its rows have more values than its header has names; say which names stand there twice"
+    if not isinstance(df.index, pd.RangeIndex) and 'index_col' not in options:
+        raise UsageError(f"The rows of {csv} have {df.index.nlevels} more values than its first line has names, so "
+                         "values would stand below the wrong names. Remove separators at the ends of lines, or read it "
+                         "with pd.read_csv(..., index_col=0) if the first values are names of rows.")
+    twice = [o for o in map(str, df.columns) if re.fullmatch(r'.+\.\d+', o) and o.rsplit('.', 1)[0] in df.columns]
+    if twice and 'names' not in options:
+        note(f"The first line of {csv} seems to have names twice: the column {twice[0].rsplit('.', 1)[0]!r} is "
+             f"followed by {twice[0]!r}. Give columns different names if they are to be told apart.")
+    return df
+
 def read_table(
     csv:str|Path, # A CSV file
     skipinitialspace:bool=True, # Ignore blanks after a separator?
@@ -110,7 +123,7 @@ def read_table(
     "Read a CSV file; an error says how to fix the call"
     if not Path(csv).is_file():
         raise UsageError(f"There is no file {csv}. Check the path; the current folder is {Path.cwd()}.")
-    try: return pd.read_csv(csv, skipinitialspace=skipinitialspace, **kwargs)
+    try: return _check_header(csv, pd.read_csv(csv, skipinitialspace=skipinitialspace, **kwargs), kwargs)
     except UnicodeDecodeError as e:
         raise UsageError(f"{csv} is not encoded in UTF-8 ({e.reason} at byte {e.start}). "
                          "Try encoding='latin-1'.") from e

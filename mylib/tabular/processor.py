@@ -11,7 +11,7 @@ Docs: https://mylib-team.github.io/mylib/tabular/processor.html.md"""
 
 # %% auto #0
 __all__ = ['TabularProc', 'make_procs', 'setup_procs', 'run_procs', 'quoted', 'by_column', 'column_names',
-           'true_or_false', 'check_learned']
+           'true_or_false', 'check_learned', 'check_named']
 
 # %% ../../nbs/tabular/03_processor.ipynb #41d4a4d9
 import inspect, math
@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..core.core import UsageError, listed
+from ..core.core import UnknownName, UsageError, listed, near
 from ..core.order import ordered
 from ..core.values import check_kinds
 from ..data.vocab import is_missing, plain_value
@@ -134,3 +134,15 @@ def check_learned(
     if not lacking: return
     raise UsageError(f"{f!r} has nothing for {len(lacking)} columns in `{what}`, such as {quoted(lacking[0])}. "
                      "Set it up on the training rows, and export the model again.")
+
+def check_named(
+    what:str, # Which processor has them, for the message
+    given:Mapping, # Column to what a user gave for it
+    names:Sequence, # The columns that there are
+):
+    "Raise a `UsageError` if something was given for a column that there is not"
+    wrong = next((n for n in given if n not in names), None)
+    if wrong is None: return
+    raise UnknownName(f"{what} was given something for the column {wrong!r}, which is none of its columns "
+                      f"{list(names)[:20]}.{near(wrong, names)} Remove it, or correct its name.")
+

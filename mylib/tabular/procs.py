@@ -24,7 +24,8 @@ from ..core.part import part
 from ..core.values import check_kinds, json_dict, json_list
 from ..data.column import numbers, object_column
 from ..data.vocab import CategoryMap, is_missing, plain_value, refuse_truth_as_number, say_alike
-from .processor import TabularProc, by_column, check_learned, column_names, quoted, true_or_false
+from .processor import (TabularProc, by_column, check_learned, check_named, column_names, quoted,
+                                     true_or_false)
 from .rows import TableRows, codes_of
 
 # %% ../../nbs/tabular/04_procs.ipynb #f9cde118
@@ -63,7 +64,7 @@ class FillMissing(TabularProc):
         fill_strategy:Callable=FillStrategy.median, # As in `FillStrategy`: takes the numbers that are there, a constant
         add_col:bool=True, # Add `<column>_na` for columns that have missing values in training?
         fill_vals:Mapping|None=None, # Column to constant, for `FillStrategy.constant`; `None`: 0
-        na_dict:Mapping|None=None, # Column to its fill value; `None`: learned from the training rows
+        na_dict:Mapping|None=None, # Column to its fill value; those of other columns are learned from the training rows
         na_cols:Sequence=(), # The columns that had missing values in training
     ):
         if not callable(fill_strategy):
@@ -71,7 +72,8 @@ class FillMissing(TabularProc):
                              "Use FillStrategy.median, or a function of numbers and a constant.")
         self.fill_strategy,self.add_col = fill_strategy,true_or_false('add_col', add_col)
         self.fill_vals = by_column('fill_vals', fill_vals)
-        self.na_dict = None if na_dict is None else by_column('na_dict', na_dict)
+        self.given = by_column('na_dict', na_dict)
+        self.na_dict = None if na_dict is None else dict(self.given)
         self.na_cols = column_names('na_cols', na_cols)
 
     def check(self, _cat_names, cont_names): check_learned(self, 'na_dict', self.na_dict, cont_names)
@@ -82,6 +84,7 @@ class FillMissing(TabularProc):
         return dict(add_col=self.add_col, na_dict=na_dict, na_cols=json_list(self.na_cols))
 
     def setups(self, to):
+        for what in 'fill_vals', 'given': check_named(f'`{self!r}`', getattr(self, what), to.cont_names)
         self.na_dict,self.na_cols = {},[]
         for n in to.cont_names:
             x = numbers(to[n], n)
@@ -89,8 +92,9 @@ class FillMissing(TabularProc):
             if not there.any():
                 raise UsageError(f"Column {n!r} has no number in the training rows ({len(x)} rows). "
                                  "Remove it from `cont_names`.")
-            self.na_dict[n] = self.fill_strategy(x if there.all() else x[there], self.fill_vals.get(n, 0))
             if not there.all(): self.na_cols.append(n)
+            x = x if there.all() else x[there]
+            self.na_dict[n] = self.given.get(n, self.fill_strategy(x, self.fill_vals.get(n, 0)))
 
     def encodes(self, to):
         for n in to.cont_names:
@@ -163,6 +167,7 @@ class Categorify(TabularProc):
         return dict(classes=json_dict(classes), na_cols=json_list(self.na_cols))
 
     def setups(self, to):
+        check_named(f'`{self!r}`', self.given, to.cat_names)
         self.classes,self.na_cols = {},[] # in the order of the columns, whichever were given
         for n in to.cat_names:
             codes,values = codes_of(to, n)
@@ -241,9 +246,11 @@ class Normalize(TabularProc):
     "Scale numbers to mean 0 and standard deviation 1 over the training rows"
     runs_after = FillMissing
     def __init__(self,
-        means:Mapping|None=None, # Column to mean; `None`: learned from the training rows
-        stds:Mapping|None=None, # Column to standard deviation, above 0; `None`: learned from the training rows
-    ): self.means,self.stds = by_column('means', means),by_column('stds', stds, positive=True)
+        means:Mapping|None=None, # Column to mean; those of other columns are learned from the training rows
+        stds:Mapping|None=None, # Column to standard deviation, above 0; others are learned as well
+    ):
+        self.given = by_column('means', means),by_column('stds', stds, positive=True)
+        self.means,self.stds = map(dict, self.given)
 
     @property
     def part_args(self): return dict(means=json_dict(self.means), stds=json_dict(self.stds))
@@ -252,13 +259,14 @@ class Normalize(TabularProc):
         for what in 'means', 'stds': check_learned(self, what, getattr(self, what), cont_names)
 
     def setups(self, to):
+        for o in self.given: check_named(f'`{self!r}`', o, to.cont_names)
         self.means,self.stds = {},{}
         for n in to.cont_names:
             x = numbers(to[n], n)
             x = x[np.isfinite(x)] if not np.isfinite(x).all() else x
-            self.means[n] = float(x.mean(dtype=np.float64)) if len(x) else 0.
-            std = float(x.std(dtype=np.float64)) if len(x) else 0.
-            self.stds[n] = std if std>1e-12*abs(self.means[n]) else 1.
+            mean,std = (float(x.mean(dtype=np.float64)), float(x.std(dtype=np.float64))) if len(x) else (0., 0.)
+            self.means[n] = self.given[0].get(n, mean)
+            self.stds[n] = self.given[1].get(n, std if std>1e-12*abs(mean) else 1.)
 
     def encodes(self, to):
         for n in to.cont_names:
