@@ -385,6 +385,21 @@ def test_day_and_month_are_read_in_one_order(order):
     assert parts['saleMonth'].tolist()==days.dt.month.tolist() and parts['saleDay'].tolist()==days.dt.day.tolist() and not said
 
 
+class Cubed(TabularProc):
+    def encodes(self, to):
+        for n in to.cont_names: to[n] = np.asarray(to[n], dtype=float)**3
+
+
+def test_a_processor_that_is_not_known_is_said_when_loaders_are_made_and_can_be_handed_over(tmp_path):
+    dls,said = heard(lambda: loaders(people(), procs=[FillMissing, Cubed, Categorify, Normalize]))
+    at = next(k for k,f in enumerate(dls.procs) if isinstance(f, Cubed))
+    assert len(said)==1 and f"learn.export(file, parts={{'mine': learn.dls.procs[{at}]}})" in said[0]
+    learn = quiet_fit(tabular_learner(dls, arch='mlp'))
+    learn.export(tmp_path/'m.mylib', parts={'mine': learn.dls.procs[at]})
+    loaded = load_learner(tmp_path/'m.mylib', parts={'mine': Cubed()})
+    torch.testing.assert_close(*(l.get_preds(dl=l.dls.test_dl(people()))[0] for l in (learn, loaded)))
+
+
 def test_parquet_says_once_what_training_had_not(tmp_path):
     df = people()
     df.assign(city=df['city'].where(df.index<270, 'Rome')).to_parquet(tmp_path/'p.parquet', row_group_size=50)

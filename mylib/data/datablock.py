@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
-from ..core.core import UsageError, concise, isolated_rng, listed
+from ..core.core import UsageError, concise, isolated_rng, listed, note
 from .split import RandomSplitter, check_splits
 from .transform import Pipeline, is_fixed
 from .trace import Getter, brief, failed_step
@@ -97,13 +97,16 @@ class DataBlock:
         "Make every target that is cheap to make; an error says in how many items it is"
         for k,block in list(enumerate(dsets.blocks))[dsets.n_inp:]:
             if not as_target(block).check_all: continue
-            n,first = 0,UsageError('')
+            n,first,n_na = 0,UsageError(''),0
             for i in (i for s in dsets.splits for i in s):
-                try: dsets.slot(k, i)
+                try: x = dsets.slot(k, i)
                 except UsageError as e: n,first = n+1,first if n else e
+                else: n_na += getattr(block, 'add_na', False) and _is_na(x)
             more = f' The targets of {n} of {len(dsets.items)} items cannot be made.'
             if n>1: raise type(first)(f'{first}{more}') from first
             if n: raise first
+            if n_na: note(f"{n_na} of {len(dsets.items)} targets are missing, or have a category that the training items "
+                          "do not have; they are encoded as '#na#'. To have an error instead, leave out add_na=True.")
 
     @concise
     def datasets(self,
@@ -173,6 +176,10 @@ class DataBlock:
         return new
 
 # %% ../../nbs/data/20_datablock.ipynb #4edc0b5b
+
+def _is_na(x):
+    "Is an encoded target, a position or a row of zeros and ones, '#na#'?"
+    return bool((x if x.ndim==0 else 1-x[0])==0)
 
 def _keep_integers(items):
     "Return the rows of a frame as objects if pandas would make floats of their integers"

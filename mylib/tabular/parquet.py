@@ -32,7 +32,7 @@ from .columns import columns_named, setup_target, target_block
 from .data import default_procs
 from .source import ParquetSource
 from .rows import OddValues, TableRows, chosen
-from .processor import TabularProc, make_procs, run_procs
+from .processor import TabularProc, make_procs, run_procs, say_unmarked
 from .table import TableLoaders, check_cardinality, check_roles
 
 # %% ../../nbs/tabular/12_parquet.ipynb #02557a1d
@@ -235,6 +235,7 @@ def _make_datasets(source, procs, cat_names, cont_names, y_names, y_block, split
     cols = _LazyColumns(source, [], (), ())
     target = target_block({n: cols[n] for n in y_names}, y_names, y_block)
     setup_target(cols, y_names, target, splits[0])
+    say_unmarked(procs)
     setup_by_column(source, procs, cat_names, cont_names, splits[0])
     block = TableBlock(procs, cat_names, cont_names, y_names)
     check_cardinality(block.classes, len(splits[0]))

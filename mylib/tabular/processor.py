@@ -11,7 +11,7 @@ Docs: https://mylib-team.github.io/mylib/tabular/processor.html.md"""
 
 # %% auto #0
 __all__ = ['TabularProc', 'make_procs', 'setup_procs', 'run_procs', 'quoted', 'by_column', 'column_names',
-           'true_or_false', 'check_learned', 'check_named']
+           'true_or_false', 'check_learned', 'check_named', 'say_unmarked']
 
 # %% ../../nbs/tabular/03_processor.ipynb #41d4a4d9
 import inspect, math
@@ -19,8 +19,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..core.core import UnknownName, UsageError, listed, near
+from ..core.core import UnknownName, UsageError, listed, near, note
 from ..core.order import ordered
+from ..core.part import own_mark
 from ..core.values import check_kinds
 from ..data.vocab import is_missing, plain_value
 from .rows import TableRows
@@ -145,4 +146,14 @@ def check_named(
     if wrong is None: return
     raise UnknownName(f"{what} was given something for the column {wrong!r}, which is none of its columns "
                       f"{list(names)[:20]}.{near(wrong, names)} Remove it, or correct its name.")
+
+def say_unmarked(
+    procs:Sequence[TabularProc], # Of a table that a model is to be trained on
+):
+    "Say which processors an exported model cannot name, before anything is trained"
+    k = next((k for k,f in enumerate(procs) if own_mark(f) is None), None)
+    if k is None: return
+    note(f"The library does not know the processor {procs[k]!r}, so a model is exported with "
+         f"learn.export(file, parts={{'mine': learn.dls.procs[{k}]}}), "
+         "and loaded with such a processor: load_learner(file, parts={'mine': it}).")
 

@@ -29,7 +29,7 @@ from ..learner.bundle import most_commas
 from .block import TableBlock
 from .columns import columns_named, columns_of, setup_target, target_block
 from .frame import as_frame, check_columns, cont_cat_split, free_name, names_of, say_doubtful
-from .processor import TabularProc, column_names, make_procs, run_procs, setup_procs
+from .processor import TabularProc, column_names, make_procs, run_procs, say_unmarked, setup_procs
 from .procs import refuse_all_unseen
 from .rows import TableRows, chosen
 from .rowset import TableDataset
@@ -221,6 +221,7 @@ class TabularPandas(TableRows):
     ) -> 'TableLoaders':
         "Return loaders of the training and the validation rows"
         if not self.y_names: raise UsageError("There is no target, so nothing can be learned. Pass `y_names`.")
+        say_unmarked(self.procs)
         parts = [self.dataset(i) for i in range(len(self.splits))]
         if len(parts)==1:
             raise UsageError("There are no validation rows, and no model can be judged without them. "
