@@ -200,8 +200,17 @@ class CategoryBlock(TargetBlock):
 def _stack_columns(cols):
     "Return columns of numbers, name to array, as rows of float32"
     xs = [numbers(col, name) for name,col in cols.items()]
-    for name,x in zip(cols, xs): refuse_gaps(name, ~np.isfinite(x))
+    for name,x in zip(cols, xs):
+        refuse_gaps(name, ~np.isfinite(x))
+        _say_rounding(name, x)
     return np.stack(xs, 1).astype(np.float32)
+
+def _say_rounding(name, x):
+    "Say that numbers are too large for their differences to be held by 32 bits"
+    with np.errstate(over='ignore', invalid='ignore'): lost = np.abs(x.astype(np.float32)-x).max(initial=0)
+    if not lost>0.01*x.std(): return
+    warn(f"The target {name!r} has numbers such as {x[0]:.12g}, which are rounded by up to {lost:g} where they are "
+         "held in 32 bits. Subtract a constant, or use a larger unit.")
 
 # %% ../../nbs/data/08_block.ipynb #a799c6ce
 @part('data.MultiCategoryBlock')
@@ -237,6 +246,9 @@ class MultiCategoryBlock(TargetBlock):
         if len(self.vocab)!=len(names):
             raise UsageError(f"{self!r} has {len(self.vocab)} labels for {len(names)} columns. "
                              f"Pass vocab={list(names)}.")
+        if set(self.vocab)==set(names) and list(self.vocab)!=list(names):
+            raise UsageError(f"`y_names` are {list(names)}, but the labels of {self!r} stand in another order, "
+                             f"{list(self.vocab)}. Pass vocab={list(names)}.")
     def setup_columns(self, cols, train):
         if not self.encoded: super().setup_columns(cols, train)
     def encode_columns(self, cols):

@@ -105,8 +105,9 @@ class DataBlock:
             more = f' The targets of {n} of {len(dsets.items)} items cannot be made.'
             if n>1: raise type(first)(f'{first}{more}') from first
             if n: raise first
-            if n_na: note(f"{n_na} of {len(dsets.items)} targets are missing, or have a category that the training items "
-                          "do not have; they are encoded as '#na#'. To have an error instead, leave out add_na=True.")
+            if n_na:
+                note(f"{n_na} of {len(dsets.items)} targets are missing, or have a category that the training items do "
+                     "not have; they are encoded as '#na#'. To have an error instead, leave out add_na=True.")
 
     @concise
     def datasets(self,

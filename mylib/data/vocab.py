@@ -112,8 +112,9 @@ class CategoryMap(list):
         wrong = [o for o in others if len(others)==len(values) or any(t in self.o2i for t in _other_types(o))]
         if not known or not wrong: return
         kind,example = next(iter(known.items()))
-        how = {'a number': f", such as by .astype({type(example).__name__!r})", 'text': ", such as by .astype('str')",
-               'a time stamp': ', such as by pd.to_datetime'}.get(kind, ' to what it was')
+        is_truth = type(example) is bool # .astype('bool') would make True of every text
+        how = {'a number': ' to such' if is_truth else f", such as by .astype({type(example).__name__!r})",
+               'text': ", such as by .astype('str')", 'a time stamp': ', such as by pd.to_datetime'}.get(kind, ' to such')
         raise WrongType(f"{where} has {wrong[0]!r}, which is {kind_of(wrong[0])}; in training it was {kind}, such as "
                         f"{example!r}. Convert it{how}.")
 

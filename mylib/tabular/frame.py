@@ -143,6 +143,7 @@ def cont_cat_split(
     df,cont,cat = as_frame(df),[],[]
     targets = names_of(df, dep_var)
     check_columns(df, targets, 'dep_var')
+    check_columns(df, list(df.columns), 'cont_cat_split')
     for name in df.columns:
         if name in targets: continue
         col = df[name]
@@ -177,10 +178,16 @@ def say_doubtful(
     note(f"Columns were guessed from their types: {'; '.join(said)}. Pass cat_names= and cont_names= to decide.")
 
 # %% ../../nbs/tabular/00_frame.ipynb #091c0f32
+def _shrink_floats(col):
+    "Return 32-bit floats, but leave whole numbers that would change, such as serial numbers"
+    x,small = col.to_numpy(),col.astype(np.float32)
+    there = np.isfinite(x)
+    return col if (x[there]%1==0).all() and (small.to_numpy()[there]!=x[there]).any() else small
+
 def _shrink_column(col, obj2cat, int2uint):
     "Return a column with the smallest type that holds its values"
     kind = col.dtype.kind if isinstance(col.dtype, np.dtype) else ''
-    if kind=='f': return col.astype(np.float32)
+    if kind=='f': return _shrink_floats(col)
     fits_unsigned = kind=='i' and int2uint and (not len(col) or col.min()>=0)
     if kind=='u' or fits_unsigned: return pd.to_numeric(col, downcast='unsigned')
     if kind=='i': return pd.to_numeric(col, downcast='integer')
@@ -193,5 +200,7 @@ def df_shrink(
     int2uint:bool=False, # Use unsigned integers where no value is negative?
 ) -> pd.DataFrame: # A new frame
     "Return the frame with the smallest types that hold its values"
-    cols = {n: df[n] if n in skip else _shrink_column(df[n], obj2cat, int2uint) for n in df.columns}
+    check_columns(df, list(df.columns), 'df_shrink')
+    check_columns(df, names_of(df, skip), 'skip')
+    cols = {n: df[n] if n in names_of(df, skip) else _shrink_column(df[n], obj2cat, int2uint) for n in df.columns}
     return pd.DataFrame(cols, index=df.index)
