@@ -114,9 +114,9 @@ class CategoryMap(list):
         kind,example = next(iter(known.items()))
         is_truth = type(example) is bool # .astype('bool') would make True of every text
         how = {'a number': ' to such' if is_truth else f", such as by .astype({type(example).__name__!r})",
-               'text': ", such as by .astype('str')", 'a time stamp': ', such as by pd.to_datetime'}.get(kind, ' to such')
+               'text': ", such as by .astype('str')", 'a time stamp': ', such as by pd.to_datetime'}
         raise WrongType(f"{where} has {wrong[0]!r}, which is {kind_of(wrong[0])}; in training it was {kind}, such as "
-                        f"{example!r}. Convert it{how}.")
+                        f"{example!r}. Convert it{how.get(kind, ' to such')}.")
 
 # %% ../../nbs/data/06_vocab.ipynb #8b7be6e1
 def say_alike(
