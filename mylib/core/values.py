@@ -160,8 +160,12 @@ def read_values(
     of:Sequence, # As `json_list` wrote it
 ) -> list:
     "Read names or categories from a description"
-    if isinstance(of, list) and not any(isinstance(o, dict) for o in of): return [_read(o) for o in of]
-    raise UsageError(f"its values are {str(of)[:60]!r}, but must be a list of them. Do not trust the file")
+    if not isinstance(of, list) or any(isinstance(o, dict) for o in of):
+        raise UsageError(f"its values are {str(of)[:60]!r}, but must be a list of them. Do not trust the file")
+    found = [_read(o) for o in of]
+    if len(set(map(hash, found)))>=len(found)-100: return found
+    raise UsageError("more than 100 of its values have the same hash, so that looking them up would take hours. "
+                     "Do not trust the file")
 
 @part('core.read_dict')
 def read_dict(
