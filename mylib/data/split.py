@@ -14,7 +14,7 @@ __all__ = ['as_positions', 'check_positions', 'check_splits', 'RandomSplitter', 
 
 # %% ../../nbs/data/02_split.ipynb #83a23c35
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +182,8 @@ def MaskSplitter(
     def _split(items):
         if len(mask)!=len(items):
             raise UsageError(f"The mask has {len(mask)} values for {len(items)} items. It must have one an item.")
+        wrong = [o for o in mask if not isinstance(o, Hashable) or o not in (0, 1)]
+        if wrong: raise WrongType(f"The mask has {wrong[0]!r}, but must be true or false for each item.")
         return IndexSplitter([i for i,o in enumerate(mask) if o])(items)
     return _split
 
