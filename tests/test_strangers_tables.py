@@ -2,7 +2,7 @@
 
 `MYLIB_SHOW=1 pytest -s tests/test_strangers_tables.py` prints what each is told, and what it cost.
 """
-import copy, warnings
+import copy, functools, uuid, warnings
 
 import pytest
 import torch
@@ -57,6 +57,11 @@ class Table(Forge):
 wrong_numbers = 'abc', 3, ['age', 'hours'], {'age': 'x', 'hours': 1.}, {'age': None, 'hours': 1.}, {'age': [1], 'hours': 1.}, {'age': True, 'hours': 1.}, {'age': {'a': 1}, 'hours': 1.}
 
 
+def written(*values): return {'part': 'core.read_values', 'args': {'of': list(values)}}
+def written_dict(names, values): return {'part': 'core.read_dict', 'args': {'names': names, 'values': values}}
+nested = functools.reduce(lambda o, _: ['tuple', [o]], range(30), 1)
+
+
 def procs_cases(f):
     "What prepares the rows"
     fill,cat,norm = f.d['blocks'][0]['args']['procs']
@@ -85,6 +90,17 @@ def procs_cases(f):
     yield '100,000 jobs', f.classes(job=[f'j{i}' for i in range(100_000)]), 'index out of range'
     yield 'three values of a gap', f.classes(hours_na=[False, True, 'perhaps']), 'index out of range'
     yield 'dates that are too many', f.classes(job={'dates': [f'2024-01-{i:02}' for i in range(1, 20)]}), 'index out of range'
+    for o in ['eval', '1'], ['timestamp', 'now'], ['date', 'today'], ['int', '1_0'], ['decimal', 'sNaN'], ['text', 'ab'], ['path', ['/etc']], ['interval', [1, 0, 'right']], ['interval', [['eval', '1'], 2, 'left']], ['period', [2**62, 'D;D']], \
+             ['timedelta', [2**62, 0, 0, 0]], ['tuple', [['tuple', 'x']]], ['int'], [], ['int', '1', 2], [['int', '1'], 1], ['uuid', 'x'*36], ['bytes', ['zz']]:
+        yield f'the job {o!r}', f.classes(job=written(o)), 'which stands for no|which this version of the library does not know'
+    yield 'a job in a dict', f.classes(job=written({'part': 'os.system'})), 'the file names a part'
+    yield 'jobs of the same hash', f.classes(job=written(*[['int', str(k*(2**61-1))] for k in range(20_000)])), 'the same hash'
+    yield 'ids of the same hash', f.classes(job=written(*[['uuid', str(uuid.UUID(int=k*(2**61-1)))] for k in range(20_000)])), 'the same hash'
+    yield 'a job that nests', f.classes(job=written(nested)), 'nested'
+    for o in {'part': 'core.read_values'}, {'part': 'core.read_values', 'partial': {}}, {'part': 'core.read_values', 'args': {'of': 3}}, {'part': 'core.read_dict', 'args': {'names': ['a'], 'values': [1]}}:
+        yield f'the jobs {o!r}', f.classes(job=o), 'must be a list|not of dates'
+    for names,values in ([['age'], 'hours'], [1., 2.]), (['age', 'age'], [1., 2.]), (['age', 'hours'], [1.]), ('age', 1.): yield f'a dict of {names!r}', f.proc('Normalize', means=written_dict(names, values)), 'one a value'
+    yield 'means for other columns', f.proc('Normalize', means=written_dict([1, 2], [1., 2.])), 'has nothing for'
     for k in 'FillMissing', 'Categorify':
         for o in 'hours', 3, {'hours': 1}, [['hours']], [None], [{'a': 1}]: yield f'{k} with the columns {o!r}', f.proc(k, na_cols=o), 'list of names'
     yield 'gaps of a column that is not there', f.proc('FillMissing', na_cols=['hours', 'age']), 'do not fit each other'

@@ -67,6 +67,7 @@ def describe(
     if isinstance(obj, (list, tuple)): return [describe(o, where, given) for o in obj]
     if isinstance(obj, dict) and all(isinstance(k, str) for k in obj) and not {'part', 'given'}&set(obj):
         return {k: describe(v, where, given) for k,v in obj.items()}
+    if isinstance(obj, dict): raise _bad_name(obj, where)
     if isinstance(obj, functools.partial): return _describe_partial(obj, where, given)
     name = own_mark(obj)
     if not isinstance(name, str):
@@ -83,6 +84,12 @@ def _describe_partial(obj, where, given):
         raise NotAPart(f"{where} contains {obj}, which has positional arguments. "
                        "Use names: partial(f, thresh=0.2).")
     return {**describe(obj.func, where, given), 'partial': describe(dict(obj.keywords), where, given)}
+
+def _bad_name(d, where):
+    "Return the error for a dict that cannot be told apart from a part, or that JSON lacks"
+    name = next(k for k in d if not isinstance(k, str) or k in ('part', 'given'))
+    return NotAPart(f"{where} contains a dict with the name {name!r}, but names must be text other than 'part' and "
+                    "'given'. Rename it.")
 
 def _get_type_name(obj): return getattr(obj, '__qualname__', type(obj).__qualname__)
 

@@ -19,14 +19,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 from torch import Tensor, nn
 
-from ..core.core import UsageError, listed
+from ..core.core import UnknownName, UsageError, listed, warn
 from ..core.part import part
+from ..core.values import json_list
 from .transform import Pipeline
 from .stack import stack_values
 from .layout import Layout, TableLayout
 from .column import coded, numbers, refuse_gaps
 from mylib.data.encode import (Categorize, EncodedMultiCategorize, MultiCategorize, OneHotEncode,
     RegressionSetup)
+from .vocab import say_alike
 from ..train.activation import argmax, identity, sigmoid, softmax, threshold
 from ..train.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 from ..train.metrics import accuracy_multi, error_rate, rmse
@@ -164,7 +166,7 @@ class CategoryBlock(TargetBlock):
         "One output a category"
         return None if self.vocab is None else len(self.vocab)
     @property
-    def part_args(self): return dict(vocab=list(self.vocab), sort=False, add_na=self.add_na)
+    def part_args(self): return dict(vocab=json_list(self.vocab), sort=False, add_na=self.add_na)
     def make_loss(self): return CrossEntropyLossFlat()
     def check_output(self, pred, loss_func):
         axis = 1 if isinstance(loss_func, nn.CrossEntropyLoss) else getattr(loss_func, 'axis', None)
@@ -172,7 +174,7 @@ class CategoryBlock(TargetBlock):
         raise UsageError(f"The model has {pred.shape[axis]} outputs for {self.n_out} categories (its output has the "
                          f"shape {tuple(pred.shape)}). Make it with n_out={self.n_out}, which is `dls.c`.")
     def check(self, where):
-        if len(self.vocab)>=2: return
+        if len(self.vocab)>=2: return say_alike(self.vocab, 'The target')
         if not self.vocab: raise UsageError(f"No item in {where} has a category. Check `get_y`.")
         raise UsageError(f"There is only one category, {self.vocab[0]!r}, in {where}; a classifier needs at least two. "
                          "Make one folder a class, or check `get_y`.")
@@ -187,13 +189,19 @@ class CategoryBlock(TargetBlock):
         if not self.add_na:
             refuse_gaps(name, codes<0)
             self._refuse_unknown(name, codes, values)
-        return np.array([0]+[self.vocab.o2i.get(v, 0) for v in values], dtype=np.int64)[codes+1]
+        res = np.array([0]+[self.vocab.o2i.get(v, 0) for v in values], dtype=np.int64)[codes+1]
+        lost = (res==0) & (codes>=0)
+        if self.add_na and lost.any():
+            warn(f"The target {name!r} has a value that is none of the categories in {int(lost.sum())} of {len(res)} "
+                 f"rows, such as {values[codes[lost.argmax()]]!r}; it is encoded as '#na#'.")
+        return res
     def _refuse_unknown(self, name, codes, values):
         "Raise an error if a row has a value that is not among the categories"
         used = set(np.unique(codes).tolist())
         i = next((i for i,v in enumerate(values) if v not in self.vocab.o2i and i in used), None)
         if i is None: return
-        raise UsageError(f"The target {name!r} has the value {values[i]!r} that the training rows do not have, "
+        self.vocab.check_kinds([values[k] for k in used], f'The target {name!r}')
+        raise UnknownName(f"The target {name!r} has the value {values[i]!r} that the training rows do not have, "
                          f"in {int((codes==i).sum())} rows. Split otherwise, drop these rows, "
                          "or pass y_block=CategoryBlock(vocab=[...]).")
 
@@ -201,8 +209,17 @@ class CategoryBlock(TargetBlock):
 def _stack_columns(cols):
     "Return columns of numbers, name to array, as rows of float32"
     xs = [numbers(col, name) for name,col in cols.items()]
-    for name,x in zip(cols, xs): refuse_gaps(name, ~np.isfinite(x))
+    for name,x in zip(cols, xs):
+        refuse_gaps(name, ~np.isfinite(x))
+        _say_rounding(name, x)
     return np.stack(xs, 1).astype(np.float32)
+
+def _say_rounding(name, x):
+    "Say that numbers are too large for their differences to be held by 32 bits"
+    with np.errstate(over='ignore', invalid='ignore'): lost = np.abs(x.astype(np.float32)-x).max(initial=0)
+    if not lost>0.01*x.std(): return
+    warn(f"The target {name!r} has numbers such as {x[0]:.12g}, which are rounded by up to {lost:g} where they are "
+         "held in 32 bits. Subtract a constant, or use a larger unit.")
 
 # %% ../../nbs/data/08_block.ipynb #a799c6ce
 @part('data.MultiCategoryBlock')
@@ -226,17 +243,21 @@ class MultiCategoryBlock(TargetBlock):
         "One output a label"
         return None if self.vocab is None else len(self.vocab)
     @property
-    def part_args(self): return dict(encoded=self.encoded, vocab=list(self.vocab), add_na=self.add_na)
+    def part_args(self): return dict(encoded=self.encoded, vocab=json_list(self.vocab), add_na=self.add_na)
     def make_loss(self): return BCEWithLogitsLossFlat()
     def text(self, x): return ';'.join(str(o) for o in x)
     def check(self, where):
         if not self.vocab: raise UsageError(f"No item in {where} has a label. Check `get_y`.")
+        say_alike(self.vocab, 'The target')
 
     def check_columns(self, names):
         if not self.encoded: return super().check_columns(names)
         if len(self.vocab)!=len(names):
             raise UsageError(f"{self!r} has {len(self.vocab)} labels for {len(names)} columns. "
                              f"Pass vocab={list(names)}.")
+        if set(self.vocab)==set(names) and list(self.vocab)!=list(names):
+            raise UsageError(f"`y_names` are {list(names)}, but the labels of {self!r} stand in another order, "
+                             f"{list(self.vocab)}. Pass vocab={list(names)}.")
     def setup_columns(self, cols, train):
         if not self.encoded: super().setup_columns(cols, train)
     def encode_columns(self, cols):

@@ -14,6 +14,7 @@ import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas as pd
 from ..core.core import UsageError, concise, isolated_rng, listed, note, reworded
 from ..core.delegates import delegates
 from ..core.part import NotAPart, describe
@@ -100,11 +101,20 @@ class DataBlock:
                          "Check the path, and that it has files of that kind.")
 
     def _try_labels(self, dsets):
-        "Make every target that is cheap to make"
+        "Make every target that is cheap to make; an error says in how many items it is"
         for k,block in list(enumerate(dsets.blocks))[dsets.n_inp:]:
-            if as_target(block).check_all:
-                for s in dsets.splits:
-                    for i in s: dsets.slot(k, i)
+            if not as_target(block).check_all: continue
+            n,first,n_na = 0,UsageError(''),0
+            for i in (i for s in dsets.splits for i in s):
+                try: x = dsets.slot(k, i)
+                except UsageError as e: n,first = n+1,first if n else e
+                else: n_na += getattr(block, 'add_na', False) and _is_na(x)
+            more = f' The targets of {n} of {len(dsets.items)} items cannot be made.'
+            if n>1: raise type(first)(f'{first}{more}') from first
+            if n: raise first
+            if n_na:
+                note(f"{n_na} of {len(dsets.items)} targets are missing, or have a category that the training items do "
+                     "not have; they are encoded as '#na#'. To have an error instead, leave out add_na=True.")
 
     @concise
     def datasets(self,
@@ -115,8 +125,9 @@ class DataBlock:
         "Return the samples of a source"
         items,split = self._find_items(source),self.splitter or RandomSplitter()
         if isinstance(items, FileList): items.say()
-        splits = check_splits(split(items), len(items))
+        splits = check_splits(split(items), len(items), items)
         if not getattr(split, 'leaves_out', False): _say_unused(len(items), splits)
+        items = _keep_integers(items)
         blocks = [copy.deepcopy(_create_block(b)) for b in self.blocks]
         tfms = [[*([g] if g else []), *b.type_tfms] for g,b in zip(self._make_getters(), blocks)]
         dsets = Datasets(items, tfms, splits, self.n_inp, blocks=blocks, do_setup=False)
@@ -126,6 +137,7 @@ class DataBlock:
         for b in dsets.targets.blocks: b.check(_name_source(source, items))
         self._try_labels(dsets)
         if check_copies and len(splits)>1: warn_of_copies(*(_input_files(dsets.subset(k)) for k in (0, 1)))
+        _look_at(items, [f for steps in tfms for f in steps])
         return dsets
 
     def _make_settings(self, blocks):
@@ -178,6 +190,22 @@ class DataBlock:
         if item_tfms is not None: new.item_tfms = listed(item_tfms)
         if batch_tfms is not None: new.batch_tfms = listed(batch_tfms)
         return new
+
+# %% ../../nbs/data/22_datablock.ipynb #4edc0b5b
+
+def _is_na(x):
+    "Is an encoded target, a position or a row of zeros and ones, '#na#'?"
+    return bool((x if x.ndim==0 else 1-x[0])==0)
+
+def _keep_integers(items):
+    "Return the rows of a frame as objects if pandas would make floats of their integers"
+    kinds = {getattr(t, 'kind', 'O') for t in items.dtypes} if isinstance(items, pd.DataFrame) else {}
+    return items.astype(object) if kinds in ({'i', 'f'}, {'u', 'f'}) else items
+
+def _look_at(items, steps):
+    "Let the functions of the user that can say something about all items do so"
+    for f in steps:
+        if isinstance(f, Getter) and hasattr(f.f, 'look'): f.f.look(items)
 
 # %% ../../nbs/data/22_datablock.ipynb #a7690991
 def _say_unused(n, splits):

@@ -108,7 +108,7 @@ class Datasets(Samples):
     ):
         self.items = self._all = items if hasattr(items, '__getitem__') else list(items)
         self.pipes = [Pipeline(fs) for fs in ([[]] if tfms is None else tfms)]
-        self.splits = check_splits(splits, len(self.items)) if splits is not None else [L(range(len(self.items)))]
+        self.splits = [L(range(len(self.items)))] if splits is None else check_splits(splits, len(self.items), items)
         self.n_inp = n_inp if n_inp is not None else max(1, len(self.pipes)-1)
         self.blocks = [TransformBlock(list(p)) for p in self.pipes] if blocks is None else list(blocks)
         self.split_idx,self.new_items = None,False

@@ -19,6 +19,7 @@ import torch
 
 from ..core.core import UsageError
 from ..core.part import part
+from ..core.values import json_list
 from .transform import Transform
 from .vocab import CategoryMap, is_missing, plain_value
 
@@ -26,6 +27,8 @@ from .vocab import CategoryMap, is_missing, plain_value
 def _given_vocab(vocab, add_na):
     "The categories that a user gave, in his order, or `None`"
     return None if vocab is None else CategoryMap(vocab, sort=False, add_na=add_na and '#na#' not in vocab)
+
+def _as_json(vocab): return None if vocab is None else json_list(vocab)
 
 @part('data.Categorize')
 class Categorize(Transform):
@@ -38,6 +41,8 @@ class Categorize(Transform):
     ):
         self.sort,self.add_na,self.vocab = sort,add_na,_given_vocab(vocab, add_na)
 
+    @property
+    def part_args(self): return dict(vocab=_as_json(self.vocab), sort=self.sort, add_na=self.add_na)
     def setups(self, items):
         if self.vocab is None: self.vocab = CategoryMap(items, self.sort, self.add_na)
     def encodes(self, o):
@@ -68,6 +73,8 @@ class MultiCategorize(Transform):
     ):
         self.add_na,self.vocab = add_na,_given_vocab(vocab, add_na)
 
+    @property
+    def part_args(self): return dict(vocab=_as_json(self.vocab), add_na=self.add_na)
     def setups(self, items):
         if self.vocab is None: self.vocab = CategoryMap(_AllLabels(items), add_na=self.add_na)
     def _find_index(self, o): return self.vocab.o2i.get(plain_value(o), 0) if self.add_na else self.vocab.index_of(o)
@@ -96,6 +103,8 @@ class EncodedMultiCategorize(Transform):
     def __init__(self,
         vocab:Sequence, # The label of each position of the row
     ): self.vocab = CategoryMap(vocab, sort=False)
+    @property
+    def part_args(self): return dict(vocab=_as_json(self.vocab))
     def encodes(self, row):
         row = torch.as_tensor(np.asarray(row), dtype=torch.float32)
         if row.shape==(len(self.vocab),): return row

@@ -219,6 +219,21 @@ def _read_value(row, col):
         raise UsageError(f"There is no column {col!r}; the columns are {names}.{near(col, names)}") from None
 
 # %% ../../nbs/data/01_items.ipynb #1184c0d7
+def _as_text(value):
+    "Return a value as text: '' if it is missing, and a whole number without '.0'"
+    if value is None or value!=value: return ''
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+def _say_labels(col, cells):
+    "Say which of the labels of all `cells`, a list each, are ignored"
+    full = [[o for o in labels if o] for labels in cells]
+    n_empty,n_once = sum(len(c)-len(o) for c,o in zip(cells, full) if o),sum(len(set(o)) for o in full)
+    found = {'empty labels ignored': n_empty, 'repeated ones ignored': sum(map(len, full))-n_once,
+             'rows have no label': sum(not o for o in full)}
+    if any(found.values()):
+        note(f"Column {col!r} has {n_once} labels in {len(cells)} rows: "
+             f"{', '.join(f'{k} {what}' for what,k in found.items() if k)}.")
+
 class ColReader:
     "Read the value of a column, or of several, from a row"
     fixed = True # returns the same for the same item
@@ -232,10 +247,21 @@ class ColReader:
 
     def _read(self, row, col):
         value = _read_value(row, col)
-        if self.label_delim is not None:
-            return [] if value!=value or value=='' else str(value).split(self.label_delim)
-        if isinstance(self.pref, Path): return self.pref/f"{value}{self.suff}"
-        return f"{self.pref}{value}{self.suff}" if self.pref or self.suff else value
+        if self.label_delim is not None: return list(dict.fromkeys(filter(None, self._split(value))))
+        if isinstance(self.pref, Path): return self.pref/f"{_as_text(value)}{self.suff}"
+        return f"{self.pref}{_as_text(value)}{self.suff}" if self.pref or self.suff else value
+
+    def _split(self, cell):
+        "Return the labels of a cell, perhaps empty or repeated"
+        return [o.strip() for o in _as_text(cell).split(self.label_delim)]
+
+    def look(self,
+        items, # The rows, as a data frame; others are not looked at
+    ):
+        "Say how many labels the cells of all rows have, and what was ignored"
+        if self.label_delim is None or not hasattr(items, 'iloc'): return
+        for col in [self.cols] if isinstance(self.cols, (str, int)) else self.cols:
+            _say_labels(col, [self._split(o) for o in (items.iloc[:,col] if isinstance(col, int) else items[col])])
 
     def __call__(self, row):
         if isinstance(self.cols, (str, int)): return self._read(row, self.cols)

@@ -68,8 +68,8 @@ class Application:
     def is_of(self, learn:Learner) -> bool:
         "Tell whether a loaded learner is for data of this kind"
         raise NotImplementedError
-    def requests(self, path:Path) -> Iterator[tuple]: # A name for the answer, and what the Block of the input opens
-        "Iterate over what somebody asks about in a file"
+    def requests(self, path:Path, _learn:Learner) -> Iterator[tuple]: # A name, and what the Block of the input opens
+        "Iterate over what somebody asks a loaded learner about in a file"
         raise NotImplementedError
 
 # %% ../../nbs/deploy/05_apps.ipynb #7abac4db
@@ -112,7 +112,7 @@ class Images(Application):
                               path=out)
     def starts_trained(self, args): return bool(args.pretrained or args.weights)
     def is_of(self, learn): return isinstance(learn.dls.blocks[0], ImageBlock)
-    def requests(self, path):
+    def requests(self, path, _learn):
         if not verify_image(path):
             raise UsageError(f"{path} is no image that can be read, or is not there. Check the path.")
         yield str(path), path
@@ -134,13 +134,15 @@ class Digits(Images):
 def open_table(
     path:Path, # A CSV or Parquet file
     names_only:bool=False, # Leave the rows out, where that saves reading them?
+    texts:Sequence[str]=(), # Columns of a CSV file that are text, even where all values look like numbers
 ) -> pd.DataFrame:
     "Read a table"
     kind = path.suffix.lower()
     if kind=='.parquet':
         names = ParquetSource(path).columns
         return pd.DataFrame(columns=names) if names_only else pd.read_parquet(path)
-    return read_table(path, sep='\t' if kind=='.tsv' else ',', nrows=0 if names_only else None)
+    return read_table(path, sep='\t' if kind=='.tsv' else ',', nrows=0 if names_only else None,
+                      dtype=dict.fromkeys(texts, 'str'))
 
 def is_table(
     path:Path, # Anything
@@ -163,8 +165,9 @@ class Table(Application):
         metrics = accuracy if isinstance(dls.targets.blocks[0], CategoryBlock) else None
         return tabular_learner(dls, arch=args.arch, metrics=metrics, path=out)
     def is_of(self, learn): return isinstance(learn.dls.blocks[0], TableBlock)
-    def requests(self, path):
-        for i,row in enumerate(open_table(path).to_dict('records')): yield f'{path}:{i+1}', row
+    def requests(self, path, learn):
+        texts = [n for n,o in learn.dls.blocks[0].classes.items() if {*map(type, o)}=={str}]
+        for i,row in enumerate(open_table(path, texts=texts).to_dict('records')): yield f'{path}:{i+1}', row
 
 # %% ../../nbs/deploy/05_apps.ipynb #95a12017
 def rating_columns(
@@ -196,7 +199,7 @@ class Ratings(Application):
         y = pd.concat([pd.Series(dl.samples.y[:,0].tolist()) for dl in dls.loaders])
         return collab_learner(dls, arch=args.arch, y_range=(y.min()-0.5, y.max()+0.5), path=out)
     def is_of(self, learn): return isinstance(learn.dls.blocks[0], TableBlock) and not learn.dls.blocks[0].with_cont
-    def requests(self, path): return Table().requests(path)
+    def requests(self, path, learn): return Table().requests(path, learn)
 
 # %% ../../nbs/deploy/05_apps.ipynb #a36f33dc
 applications = Images(),Ratings(),Table()

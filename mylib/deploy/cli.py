@@ -190,11 +190,12 @@ def _line(name, answer, as_json):
     if as_json: return json.dumps(row, ensure_ascii=False)
     return f"{name}\t{answer.text}" + (f"\t{row['probability']:.4f}" if 'probability' in row else '')
 
-def _opened(app, files):
+def _opened(learn, files):
     "What is asked about, by name, and the files that cannot be opened, with the reason"
-    asked,bad = {},[]
+    asked:dict = {}
+    bad,app = [],app_of(learn)
     for o in files:
-        try: asked.update(app.requests(Path(o)))
+        try: asked.update(app.requests(Path(o), learn))
         except UsageError as e: bad.append(str(e))
     return asked,bad
 
@@ -208,7 +209,7 @@ def predict(
 def _predict(args):
     learn = load_learner(args.model)
     learn.bar = False
-    asked,bad = _opened(app_of(learn), args.files)
+    asked,bad = _opened(learn, args.files)
     for o in bad: print(f"mylib: {o}", file=sys.stderr)
     if asked:
         preds,_ = learn.get_preds(dl=learn.dls.test_dl(list(asked.values()), raw=True))

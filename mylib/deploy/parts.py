@@ -19,7 +19,7 @@ import functools, importlib, inspect
 from ..core.core import UsageError, near
 
 # %% ../../nbs/deploy/00_parts.ipynb #1567dee6
-rooms = 'data', 'train', 'nn', 'tabular', 'vision' # each with a module `parts`
+rooms = 'core', 'data', 'train', 'nn', 'tabular', 'vision' # each with a module `parts`
 
 def _tables():
     "Of all rooms: name in the file to (module, attribute); model to argument to what checks it"

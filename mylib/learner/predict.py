@@ -22,11 +22,12 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-from ..core.core import UsageError, isolated_rng, numbered
+from ..core.core import UsageError, isolated_rng
 from ..nn.mode import eval_mode, keep_modes
 from ..train.per_sample import per_sample
 from ..train.shapes import described
 from ..data.target import Targets
+from ..data.vocab import distinct_texts
 from ..data.loader import Loader
 
 # %% ../../nbs/learner/00_predict.ipynb #8d5952c1
@@ -64,7 +65,7 @@ class Answer:
     def probabilities(self) -> dict|None:
         "The probability of each category or label, 0 to 1; `None` where there are none"
         pred,vocab = self._category
-        return None if vocab is None or pred.ndim!=1 else dict(zip(numbered(map(str, vocab)), pred.tolist()))
+        return None if vocab is None or pred.ndim!=1 else dict(zip(distinct_texts(vocab), pred.tolist()))
 
     def to_json(self) -> dict:
         "Return the answer as plain data: label, probability (of several labels the highest), probabilities"
@@ -76,9 +77,10 @@ class Answer:
 
 def _one_or_all(xs): return xs[0] if len(xs)==1 else xs
 def _plain(x):
-    "Tensors as numbers and lists, for JSON"
+    "Tensors as numbers and lists, and labels that JSON lacks, such as dates, as text"
     if isinstance(x, (tuple, list)): return [_plain(o) for o in x]
-    return x.tolist() if isinstance(x, Tensor) else x
+    if isinstance(x, Tensor): return x.tolist()
+    return x if x is None or isinstance(x, (str, bool, int, float)) else str(x)
 
 # %% ../../nbs/learner/00_predict.ipynb #121261ba
 def _map(f, x):

@@ -24,12 +24,15 @@ from torch import Tensor
 from ..core.core import UsageError, listed
 from ..core.order import ordered
 from ..core.part import part
+from ..core.values import json_list
 from ..data.layout import TableLayout
 from ..data.column import numbers
 from ..data.block import InputBlock, TargetBlock, TransformBlock, as_target
 from .columns import columns_of
+from .frame import free_name
 from .predicted import PredictedRow
 from .processor import TabularProc, column_names, run_procs
+from .procs import refuse_all_unseen
 from .rows import TableRows
 from .rowset import TableDataset
 
@@ -41,9 +44,10 @@ def with_targets(
     ys:Sequence, # Decoded targets, one a row
     suffix:str='', # Appended to each name
 ) -> pd.DataFrame: # A new frame
-    "Add columns of targets to a frame of rows"
-    rows = [target.as_columns(y, y_names) for y in ys]
-    return frame.assign(**{f'{n}{suffix}': [r[n] for r in rows] for n in (rows[0] if rows else y_names)})
+    "Add columns of targets to a frame of rows; a name that is taken gets '_' at its end"
+    rows,frame = [target.as_columns(y, y_names) for y in ys],frame.copy()
+    for n in rows[0] if rows else y_names: frame[free_name(f'{n}{suffix}', frame.columns)] = [r[n] for r in rows]
+    return frame
 
 class RowLayout(TableLayout):
     "Show samples as the rows of their table; the first Block is a `TableBlock`"
@@ -106,6 +110,10 @@ class TableBlock(InputBlock):
             raise UsageError(f"A table is prepared by {wrong[0]!r}, which is no processor. Export the model again.")
 
     @property
+    def part_args(self):
+        names = {k: json_list(getattr(self, k)) for k in ('cat_names', 'cont_names', 'y_names')}
+        return dict(procs=self.procs, **names, with_cont=self.with_cont)
+    @property
     def n_slots(self): "How many slots the inputs take"; return 1+self.with_cont
     @property
     def classes(self):
@@ -120,6 +128,8 @@ class TableBlock(InputBlock):
         cols,index = columns_of(table, [*self.cat_names, *self.cont_names, *y_names])
         to = TableRows(cols, self.cat_names, self.cont_names, y_names, index=index)
         run_procs(self.procs, to)
+        refuse_all_unseen(to, self.cat_names, self.cont_names)
+        to.odd.say(len(to))
         return to
 
     def tensors(self,
@@ -163,7 +173,7 @@ class TableBlock(InputBlock):
 
     def blank(self) -> dict:
         "Return a row to try a loaded model on"
-        cats = {n: self.classes[n][-1] if n in self.classes else 0 for n in self.cat_names}
+        cats = {n: (self.classes[n][1:] or [None])[-1] if n in self.classes else 0 for n in self.cat_names}
         return {**cats, **dict.fromkeys(self.cont_names, 0.)}
 
     def answer(self,

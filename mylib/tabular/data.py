@@ -12,16 +12,18 @@ Docs: https://mylib-team.github.io/mylib/tabular/data.html.md"""
 __all__ = ['default_procs', 'TabularDataLoaders', 'read_table']
 
 # %% ../../nbs/tabular/10_data.ipynb #a989b265
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from ..core.core import UsageError, concise
+from ..core.core import UsageError, concise, note
 from ..core.delegates import delegates
 from ..data.block import TransformBlock
 from ..data.split import IndexSplitter, RandomSplitter
-from .frame import as_frame
+from ..data.column import plain_column
+from .frame import as_frame, names_of, say_number_text
 from .procs import Categorify, FillMissing, Normalize
 from .processor import TabularProc
 from .table import TableLoaders, TabularPandas
@@ -31,12 +33,15 @@ default_procs = Categorify, FillMissing, Normalize
 
 def _split_rows(df, valid_idx, valid_pct, seed):
     splitter = RandomSplitter(valid_pct, seed) if valid_idx is None else IndexSplitter(valid_idx)
-    return splitter(range(len(df)))
+    return splitter(df)
 
 def _other_numbers(df, cat_names, y_names):
     "Return the numeric columns that have no other role"
-    taken = {*cat_names, *([y_names] if isinstance(y_names, str) else y_names or [])}
-    return [n for n in df.columns if n not in taken and pd.api.types.is_numeric_dtype(df[n].dtype)]
+    taken = {*cat_names, *names_of(df, y_names)}
+    rest = {n: plain_column(df[n]) for n in df.columns if n not in taken}
+    found = [n for n,col in rest.items() if pd.api.types.is_numeric_dtype(col.dtype)]
+    say_number_text({n: col for n,col in rest.items() if n not in found})
+    return found
 
 class TabularDataLoaders(TableLoaders):
     "Loaders of a table"
@@ -51,7 +56,7 @@ class TabularDataLoaders(TableLoaders):
         cont_names:Sequence[str]|None=None, # The numeric columns; `None` with `cat_names`: all other numeric columns
         y_names:str|Sequence[str]|None=None, # The target column, or several
         y_block:TransformBlock|type|None=None, # The Block of the targets; `None`: guess from their columns
-        valid_idx:Sequence[int]|None=None, # Positions of the validation rows; `None`: a random split
+        valid_idx:Sequence[int]|None=None, # Positions of validation rows, or their labels as an Index; `None`: random
         valid_pct:float=0.2, # Fraction of rows for validation, 0 to 1, if there is no `valid_idx`
         seed:int|None=None, # Fixes the split and the order of the rows; `None`: different each time
         **kwargs, # To `TabularPandas.dataloaders`
@@ -71,10 +76,16 @@ class TabularDataLoaders(TableLoaders):
         skipinitialspace:bool=True, # Ignore blanks after a separator?
         sep:str=',', # The separator of columns
         encoding:str|None=None, # Encoding of the file; `None`: UTF-8
+        *,
+        decimal:str='.', # The decimal separator; ',' in much of Europe
+        thousands:str|None=None, # The separator of thousands; `None`: there is none
+        na_values=None, # More texts that stand for a missing value, or a dict from columns to such texts
+        dtype=None, # Types of columns, such as {'zip': 'str'}
         **kwargs, # To `from_df`
     ) -> TableLoaders:
         "Make loaders of the rows of a CSV file"
-        return cls.from_df(read_table(csv, skipinitialspace, sep=sep, encoding=encoding), **kwargs)
+        numbers = dict(decimal=decimal, thousands=thousands, na_values=na_values, dtype=dtype)
+        return cls.from_df(read_table(csv, skipinitialspace, sep=sep, encoding=encoding, **numbers), **kwargs)
 
     @classmethod
     @concise
@@ -92,6 +103,18 @@ class TabularDataLoaders(TableLoaders):
         return cls.from_df(pd.DataFrame(list(rows), columns=list(names)), **kwargs)
 
 # %% ../../nbs/tabular/10_data.ipynb #2f7d8b44
+def _check_header(csv, df, options):
+    "Return `df`, unless its rows have more values than its header has names; say which names stand there twice"
+    if not isinstance(df.index, pd.RangeIndex) and 'index_col' not in options:
+        raise UsageError(f"The rows of {csv} have {df.index.nlevels} more values than its first line has names, so "
+                         "values would stand below the wrong names. Remove separators at the ends of lines, or read it "
+                         "with pd.read_csv(..., index_col=0) if the first values are names of rows.")
+    twice = [o for o in map(str, df.columns) if re.fullmatch(r'.+\.\d+', o) and o.rsplit('.', 1)[0] in df.columns]
+    if twice and 'names' not in options:
+        note(f"The first line of {csv} seems to have names twice: the column {twice[0].rsplit('.', 1)[0]!r} is "
+             f"followed by {twice[0]!r}. Give columns different names if they are to be told apart.")
+    return df
+
 def read_table(
     csv:str|Path, # A CSV file
     skipinitialspace:bool=True, # Ignore blanks after a separator?
@@ -100,7 +123,7 @@ def read_table(
     "Read a CSV file; an error says how to fix the call"
     if not Path(csv).is_file():
         raise UsageError(f"There is no file {csv}. Check the path; the current folder is {Path.cwd()}.")
-    try: return pd.read_csv(csv, skipinitialspace=skipinitialspace, **kwargs)
+    try: return _check_header(csv, pd.read_csv(csv, skipinitialspace=skipinitialspace, **kwargs), kwargs)
     except UnicodeDecodeError as e:
         raise UsageError(f"{csv} is not encoded in UTF-8 ({e.reason} at byte {e.start}). "
                          "Try encoding='latin-1'.") from e

@@ -18,24 +18,62 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ..core.core import UsageError, concise, listed
+from ..core.core import UsageError, concise, listed, note
 from .frame import as_frame, check_columns
 
 # %% ../../nbs/tabular/01_dates.ipynb #d0ee69cc
+_numeric_date = re.compile(r'\s*(\d{1,2})([./-])(\d{1,2})\2\d{2,4}\b.*', re.S)
+
+def _is_day_first(texts, name):
+    "Find out whether dates such as 03/04/2021 have the day first, for a whole column; say it if none tells"
+    found = [m for m in map(_numeric_date.fullmatch, texts) if m and not (int(m[1])>12 and int(m[3])>12)]
+    by_day,by_month = ([m[0] for m in found if int(m[k])>12] for k in (1, 3))
+    format = f"pd.to_datetime(df[{name!r}], format='%d/%m/%Y')"
+    if by_day and by_month:
+        raise UsageError(f"Column {name!r} has dates in two orders: {by_day[0]!r} has the day first, {by_month[0]!r} "
+                         f"the month. Correct those of one order. Dates of one order are read by {format}.")
+    if by_day or by_month: return bool(by_day)
+    unclear = [m for m in found if int(m[1])!=int(m[3])]
+    is_dotted = bool(unclear) and unclear[0][2]=='.'
+    if unclear:
+        note(f"The dates of column {name!r}, such as {unclear[0][0]!r}, can have the day or the month first; the "
+             f"{'day' if is_dotted else 'month'} was taken. Pass their format to decide: {format}.")
+    return is_dotted
+
+def _parse(col, name):
+    "Convert a column of text to dates; what is none becomes missing"
+    texts = [o for o in col.dropna().unique() if isinstance(o, str)]
+    try: return pd.to_datetime(col, errors='coerce', format='mixed', dayfirst=_is_day_first(texts, name))
+    except UsageError: raise
+    except ValueError as e:
+        fix = ('They have several time zones; bring them to one: pd.to_datetime(df[{}], utc=True, format="mixed")'
+               if 'timezone' in str(e).lower() else "Pass their format: pd.to_datetime(df[{}], format='%d/%m/%Y')")
+        raise UsageError(f"The dates of column {name!r} cannot be read: {e} {fix.format(repr(name))}.") from e
+
+# %% ../../nbs/tabular/01_dates.ipynb #16360739
 def _as_dates(col, name):
     "Convert a column of text to dates; a column of dates is returned as it is"
     if pd.api.types.is_datetime64_any_dtype(col.dtype): return col
+    if isinstance(col.dtype, pd.PeriodDtype):
+        raise UsageError(f"Column {name!r} holds periods, not dates. "
+                         f"For the start of each: df[{name!r}].dt.to_timestamp().")
     if pd.api.types.is_numeric_dtype(col.dtype):
         raise UsageError(f"Column {name!r} holds numbers, not dates. "
-                         f"For seconds since 1970: pd.to_datetime(df[{name!r}], unit='s').")
-    there = col.notna()
-    dates = pd.to_datetime(col, errors='coerce', format='mixed')
+                         f"For seconds since 1970: pd.to_datetime(df[{name!r}], unit='s'); "
+                         f"for dates such as 20210131: pd.to_datetime(df[{name!r}], format='%Y%m%d').")
+    there,dates = col.notna(),_parse(col, name)
     lost = there&dates.isna()
     if lost.any():
         raise UsageError(f"Column {name!r} has {int(lost.sum())} values that are not dates, such as "
                          f"{str(col[lost].iloc[0])[:40]!r}. Pass their format: "
                          f"pd.to_datetime(df[{name!r}], format='%d/%m/%Y').")
     return dates
+
+def _with_columns(df, new, fix):
+    "Return the frame with further columns, unless one of them is there"
+    there = [n for n in new if n in df.columns]
+    if there: raise UsageError(f"The table has a column {there[0]!r} already, which would be overwritten. {fix}")
+    return pd.concat([df, pd.DataFrame(new, index=df.index)], axis=1)
 
 @concise
 def make_date(
@@ -45,7 +83,9 @@ def make_date(
     "Convert the column `date_field` to dates"
     df = as_frame(df)
     check_columns(df, [date_field], 'date_field')
-    return df.assign(**{date_field: _as_dates(df[date_field], date_field)})
+    new = df.copy()
+    new[date_field] = _as_dates(df[date_field], date_field)
+    return new
 
 # %% ../../nbs/tabular/01_dates.ipynb #36a9a913
 _date_parts = ['Year', 'Month', 'Week', 'Day', 'Dayofweek', 'Dayofyear', 'Is_month_end', 'Is_month_start',
@@ -68,17 +108,26 @@ def add_datepart(
     df = as_frame(df)
     check_columns(df, [field_name], 'field_name')
     dates = _as_dates(df[field_name], field_name)
-    prefix = re.sub('[Dd]ate$', '', field_name) if prefix is None else prefix
+    prefix = re.sub('[Dd]ate$', '', str(field_name)) if prefix is None else prefix
     new = {prefix+o: _part_of(dates, o) for o in _date_parts+(['Hour', 'Minute', 'Second'] if time else [])}
-    seconds = (dates-pd.Timestamp(0, tz=dates.dt.tz))//pd.Timedelta(seconds=1)
+    seconds = (dates-pd.Timestamp(0, unit='s', tz=dates.dt.tz))//pd.Timedelta(1, unit='s')
     new[prefix+'Elapsed'] = seconds.astype('float64' if dates.isna().any() else 'int64')
-    return (df.drop(columns=field_name) if drop else df).assign(**new)
+    return _with_columns(df.drop(columns=field_name) if drop else df, new, "Pass another `prefix`.")
 
 # %% ../../nbs/tabular/01_dates.ipynb #e706441a
 def _days_since(dates, events, base):
     "Return the days since the last event of the same base; the rows must be in order of time"
     last = dates.where(events).groupby(base, sort=False).ffill()
     return (dates-last)/pd.Timedelta(days=1)
+
+def _as_events(col, name):
+    "Return where the column `name` is true; a missing value counts as false, which is said"
+    if not set(col.dropna().unique())<={0, 1}:
+        raise UsageError(f"Column {name!r} holds {str(col.dropna().iloc[0])[:40]!r}, but must be true or false, "
+                         f"or 1 or 0. Convert it, such as df[{name!r}]=='yes'.")
+    n = int(col.isna().sum())
+    if n: note(f"Column {name!r} is missing in {n} of {len(col)} rows, which count as false. Fill it in to decide.")
+    return col.fillna(False).astype(bool)
 
 def _count_events(events, base, n=7):
     "Count the events in the last `n` rows of the same base, by differences of running counts"
@@ -99,10 +148,10 @@ def add_elapsed_times(
     order = dates.sort_values(kind='stable').index.to_numpy()
     base,new = df[base_field].reset_index(drop=True),{}
     for f in fields:
-        events = df[f].reset_index(drop=True).fillna(False).astype(bool)
+        events = _as_events(df[f], f).reset_index(drop=True)
         for elapsed,count,at in ((f'After{f}', f'{f}_bw', order), (f'Before{f}', f'{f}_fw', order[::-1])):
             new[elapsed] = _days_since(dates[at], events[at], base[at]).sort_index()
             new[count] = _count_events(events[at], base[at]).sort_index()
     elapsed = [f'{when}{f}' for f in fields for when in ('After', 'Before')]
     counts = [f'{f}_{when}' for f in fields for when in ('bw', 'fw')]
-    return df.assign(**{n: new[n].to_numpy() for n in elapsed+counts})
+    return _with_columns(df, {n: new[n].to_numpy() for n in elapsed+counts}, "Rename it, or the field.")

@@ -16,7 +16,7 @@ __all__ = ['averages', 'SharedLinear', 'OwnLinear', 'mean_classes', 'mean_labels
            'random_views', 'Views', 'EnsembleModel']
 
 # %% ../../nbs/tabular/22_ensemble.ipynb #a77e5978
-import inspect, math
+import copy, inspect, math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -27,6 +27,7 @@ from ..core.core import UsageError, check_option
 from ..core.part import part
 from ..nn.layers import Module
 from ..train.losses import BCELossFlat, BCEWithLogitsLossFlat, CrossEntropyLossFlat, L1LossFlat, MSELossFlat
+from ..train.per_sample import n_terms
 from .model import new_act
 from .numeric import EmbeddedModel
 
@@ -112,7 +113,12 @@ class MemberLoss:
     @reduction.setter
     def reduction(self, o):
         if self._own: self._own = o
-        else: self.loss_func.reduction = o
+        else: # the loss itself belongs to the user, and may be in use
+            self.loss_func = copy.copy(self.loss_func)
+            self.loss_func.reduction = o
+    def n_terms(self, pred, *targ):
+        "Return by what the mean of a member is divided, if the loss says so"
+        return n_terms(self.loss_func, pred[:,0] if pred.ndim>2 else pred, *targ)
 
     def _member_loss(self, pred, targ):
         return self.loss_func(pred, *targ, **({'reduction': self._own} if self._own else {}))

@@ -20,6 +20,7 @@ import torch
 
 from ..core.core import UsageError, concise, generator, near
 from ..data.loader import Loader
+from ..data.vocab import distinct_texts
 from ..learner.learner import Learner
 from ..learner.predict import together
 from .rowset import TableDataset
@@ -113,7 +114,7 @@ def _values_to_try(ds, at_cat, at_cont, points):
 def _output_names(learn, n):
     "Return the names of the outputs"
     vocab,names = learn.dls.targets.vocab,list(learn.dls.train_ds.block.y_names)
-    if vocab is not None and len(vocab)==n: return [str(o) for o in vocab]
+    if vocab is not None and len(vocab)==n: return distinct_texts(vocab)
     return names if len(names)==n else [f'output {i}' for i in range(n)]
 
 # %% ../../nbs/tabular/25_explain.ipynb #ce13bd22
@@ -176,7 +177,10 @@ def embed_features(
     for n,e in zip(names, learn.model.embeds):
         found = e.weight.detach().cpu().numpy()[codes[n].to_numpy()]
         blocks.append(pd.DataFrame(found, index=codes.index, columns=[f'{n}_{i}' for i in range(found.shape[1])]))
-    return pd.concat([*blocks, to.conts], axis=1)
+    found = pd.concat([*blocks, to.conts], axis=1)
+    twice = found.columns[found.columns.duplicated()]
+    if not len(twice): return found
+    raise UsageError(f"Two columns would be named {twice[0]!r}. Rename the column of that name before training.")
 
 # %% ../../nbs/tabular/25_explain.ipynb #c707c45e
 def _two_components(x): # (n, d) -> (n, 2)

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..core.core import UsageError, concise, near
+from ..core.core import UnknownName, UsageError, concise, near
 from ..core.delegates import delegates
 from ..nn.layers import Embedding, Module, sigmoid_range
 from ..callback.ema import EMA
@@ -77,7 +77,8 @@ class EmbeddingDotBias(Module):
         o2i,names = self.classes[name].o2i,_as_names(arr)
         lost = [o for o in names if o not in o2i]
         if lost:
-            raise UsageError(f"{lost[0]!r} is none of the {len(o2i)-1} in {name!r} that the model was trained on."
+            self.classes[name].check_kinds(names, f'The list of {name!r}')
+            raise UnknownName(f"{lost[0]!r} is none of the {len(o2i)-1} in {name!r} that the model was trained on."
                              f"{near(lost[0], o2i)}")
         return torch.tensor([o2i[o] for o in names], device=self.i_bias.weight.device)
 

@@ -12,7 +12,6 @@ Docs: https://mylib-team.github.io/mylib/tabular/parquet.html.md"""
 __all__ = ['setup_by_column', 'ParquetDataset', 'ParquetLoader', 'ParquetDataLoaders']
 
 # %% ../../nbs/tabular/12_parquet.ipynb #3950b360
-import copy, warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -32,8 +31,8 @@ from .rowset import TableDataset
 from .columns import columns_named, setup_target, target_block
 from .data import default_procs
 from .source import ParquetSource
-from .rows import TableRows, chosen
-from .processor import TabularProc, make_procs, run_procs
+from .rows import OddValues, TableRows, chosen
+from .processor import TabularProc, make_procs, run_procs, say_unmarked
 from .table import TableLoaders, check_cardinality, check_roles
 
 # %% ../../nbs/tabular/12_parquet.ipynb #02557a1d
@@ -46,9 +45,7 @@ class _LazyColumns(Mapping):
         if origin not in self.source.columns: raise KeyError(f"{name!r} is none of the columns {self.source.columns}")
         cats,conts = [o for o in self.cats if o==origin],[o for o in self.conts if o==origin]
         rows = TableRows({origin: self.source.column(origin)}, cats, conts)
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore') # each column is prepared several times; the loaders warn once
-            run_procs([copy.deepcopy(f) for f in self.ready], rows)
+        run_procs(self.ready, rows)
         return rows.cols[name]
     def __iter__(self): return iter(self.source.columns)
     def __len__(self): return len(self.source.columns)
@@ -71,9 +68,7 @@ def setup_by_column(
         rows = TableRows(_LazyColumns(source, ready, cat_names, cont_names), probe.cat_names, cont_names)
         rows.codes = _LastOnly()
         f.setups(chosen(rows, train))
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            copy.deepcopy(f).encodes(probe) # finds the columns that `f` adds
+        f.encodes(probe) # finds the columns that `f` adds
         ready.append(f)
 
 # %% ../../nbs/tabular/12_parquet.ipynb #ca70a773
@@ -89,6 +84,7 @@ class ParquetDataset(TableDataset):
         self.source,self.mask,self.new_only = source,mask,False
         self.at_group = [np.flatnonzero(mask[a:b]) for a,b in zip(source.starts, source.starts[1:])]
         self.counts = np.array([len(o) for o in self.at_group])
+        self.odd,self.unread = OddValues(),set(np.flatnonzero(self.counts).tolist())
 
     def __len__(self): return int(self.counts.sum())
     @property
@@ -113,7 +109,15 @@ class ParquetDataset(TableDataset):
         cols = self.source.group(g, [*b.cat_names, *b.cont_names, *b.y_names])
         rows = TableRows({n: c[self.at_group[g]] for n,c in cols.items()}, b.cat_names, b.cont_names, b.y_names)
         run_procs(b.procs, rows)
+        self._count_odd(g, rows.odd)
         return (*b.tensors(rows), torch.from_numpy(self.target.encode_columns(columns_named(rows, b.y_names))))
+
+    def _count_odd(self, g, odd):
+        "Count the unexpected values of a row group that is read for the first time; say them after the last one"
+        if g not in self.unread: return
+        self.unread.remove(g)
+        self.odd.add(odd)
+        if not self.unread: self.odd.say(len(self))
 
     def at(self,
         idxs:Sequence[int], # Positions of rows
@@ -233,6 +237,7 @@ def _make_datasets(source, procs, cat_names, cont_names, y_names, y_block, split
     cols = _LazyColumns(source, [], (), ())
     target = target_block({n: cols[n] for n in y_names}, y_names, y_block)
     setup_target(cols, y_names, target, splits[0])
+    say_unmarked(procs)
     setup_by_column(source, procs, cat_names, cont_names, splits[0])
     block = TableBlock(procs, cat_names, cont_names, y_names)
     check_cardinality(block.classes, len(splits[0]))

@@ -14,11 +14,12 @@ __all__ = ['PredictedRow']
 # %% ../../nbs/tabular/06_predicted.ipynb #c8f99ac0
 import functools
 
-import numpy as np
 import pandas as pd
 
 from ..core.core import listed
 from ..data.block import InputBlock
+from ..data.column import object_column
+from .frame import free_name
 from .rows import TableRows
 
 # %% ../../nbs/tabular/06_predicted.ipynb #bc586c77
@@ -36,10 +37,9 @@ class PredictedRow:
         rows,y_names = self.block.decoded(*self.inputs),self.block.y_names
         values = listed(self.target)
         several = len(y_names)>1 and len(values)==len(y_names) and all(isinstance(o, float) for o in values)
-        rows.y_names = y_names if several or len(y_names)<2 else ['labels']
+        rows.y_names = y_names if several or len(y_names)<2 else [free_name('labels', rows.cols)]
         for n,v in zip(rows.y_names, values if several else [self.target]):
-            rows[n] = np.empty(1, dtype=object)
-            rows[n][0] = v # which may be a list
+            rows[n] = object_column([v]) # which may be a list
         return rows
 
     @property

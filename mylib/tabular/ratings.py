@@ -20,9 +20,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..core.core import UsageError, concise, warn
+from ..core.core import UsageError, WrongType, concise, warn
 from ..core.delegates import delegates
 from ..data.block import RegressionBlock
+from ..data.column import number_text, plain_column
 from ..data.split import IndexSplitter, RandomSplitter
 from .frame import as_frame, check_columns
 from .data import read_table
@@ -67,6 +68,10 @@ def _check_numeric(df, user, item, rating):
     y = df[rating]
     if pd.api.types.is_numeric_dtype(y.dtype) and not pd.api.types.is_bool_dtype(y.dtype): return
     found = [c for c in df.columns if c not in (user, item) and pd.api.types.is_numeric_dtype(df[c].dtype)]
+    as_text = number_text(plain_column(y), rating)
+    if as_text is not None:
+        raise WrongType(f"The ratings in column {rating!r} are text, such as {as_text[0]!r}. "
+                        f"To have numbers, {as_text[1]}.")
     raise UsageError(f"The ratings in column {rating!r} are not numbers, such as {str(y.iloc[0])[:40]!r}. "
                      f"Name the column that holds them: rating_name={found[0] if found else 'rating'!r}.")
 
@@ -115,7 +120,7 @@ class CollabDataLoaders(TableLoaders):
         val_bs:int|None=None, # Ratings in a validation batch; `None`: 4096, or `bs` if that is more
         *,
         splitter=None, # Returns positions of training and of validation ratings of a frame; `None`: a random split
-        valid_idx=None, # Positions of the validation ratings, instead of a splitter; `None`: use the splitter
+        valid_idx=None, # Positions of validation ratings, or labels as a pandas Index; `None`: use the splitter
         device:torch.device|str|None=None, # Device of the batches; `None`: the fastest device
         shuffle:bool=True, # Use a new random order each epoch?
     ):
@@ -135,10 +140,12 @@ class CollabDataLoaders(TableLoaders):
     def from_csv(cls,
         csv:str|Path, # A file with column names in its first line
         sep:str=',', # The separator of columns
+        *,
+        decimal:str='.', # The decimal separator of the ratings
         **kwargs, # To `from_df`
     ): # `CollabDataLoaders`
         "Make loaders of a file of ratings; read a file in another format with pandas, and pass it to `from_df`"
-        return cls.from_df(read_table(csv, sep=sep, engine='python' if len(sep)>1 else 'c'), **kwargs)
+        return cls.from_df(read_table(csv, sep=sep, decimal=decimal, engine='python' if len(sep)>1 else 'c'), **kwargs)
 
 # %% ../../nbs/tabular/30_ratings.ipynb #fa2b1b3a
 @concise

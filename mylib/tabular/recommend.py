@@ -16,12 +16,12 @@ __all__ = ['score_items', 'recommend', 'item_factors', 'nearest_items', 'ranking
 from collections.abc import Iterator, Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ..core.core import UsageError, concise, listed, near, warn
+from ..core.core import UnknownName, UsageError, concise, listed, near, warn
+from ..data.vocab import plain_value
 from ..learner.learner import Learner
 from ..nn.mode import eval_mode
 
@@ -61,8 +61,10 @@ def _mask_rated(learn, user, n_items):
     return mask
 
 def _item_position(items, o):
+    o = plain_value(o)
     if o in items.o2i and o!='#na#': return items.o2i[o]
-    raise UsageError(f"{o!r} is none of the {len(items)-1} items of training.{near(o, items[1:])}")
+    items.check_kinds([o], 'The list of items')
+    raise UnknownName(f"{o!r} is none of the {len(items)-1} items of training.{near(o, items[1:])}")
 
 @concise
 def recommend(
@@ -75,8 +77,9 @@ def recommend(
 ) -> pd.DataFrame: # Columns item and rating, the prediction; best first
     "Return the items that a user is predicted to like best"
     ds,users,items = _dataset_and_names(learn)
-    number = users.o2i.get(user.item() if isinstance(user, (np.generic, Tensor)) else user, 0)
+    number = users.o2i.get(plain_value(user), 0)
     if not number:
+        users.check_kinds([user], '`user`')
         warn(f"{user!r} is none of the {len(users)-1} users of training, so the items are those for the average user."
              f"{near(user, users[1:])}")
     scores = score_items(learn, torch.tensor([number]))[0]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.core import UsageError
+from ..core.core import UsageError, note
 from ..data.column import plain_column
 from .frame import as_frame
 
@@ -42,6 +42,20 @@ class ParquetSource:
         self.sizes = np.array([f.metadata.row_group(g).num_rows for f,g in self.groups])
         self.starts = np.concatenate([[0], np.cumsum(self.sizes)])
         self.columns = list(self.files[0].schema_arrow.names)
+        for name,f in zip(files[1:], self.files[1:]): self._check_columns(files[0], name, f)
+        folders = sorted({o.name for f in files for o in f.parents if '=' in o.name and Path(path) in o.parents})
+        if folders:
+            note(f"The folders {', '.join(folders[:3])}{', ...' if len(folders)>3 else ''} of {path} look like values "
+                 "of a column. They are not read. Write the column into the files if it is needed.")
+
+    def _check_columns(self, first, name, file):
+        "Raise a `UsageError` if a file has other columns than the first one, or a column of another type"
+        types,others = ({o.name: o.type for o in f.schema_arrow} for f in (self.files[0], file))
+        wrong = sorted(set(types)^set(others)) or [n for n in types if types[n]!=others[n]]
+        if not wrong: return
+        found = [f'{o[wrong[0]]}' if wrong[0] in o else 'not there' for o in (types, others)]
+        raise UsageError(f"The files are not parts of one table: column {wrong[0]!r} is {found[0]} in {first}, and "
+                         f"{found[1]} in {name}. Write them with the same columns and types.")
 
     def __len__(self): return int(self.starts[-1])
 

@@ -22,12 +22,15 @@ import torch
 
 from ..core.core import UsageError, concise, listed, warn
 from ..data.block import TransformBlock
+from ..data.column import object_column
 from ..data.loaders import DataLoaders
 from ..data.split import check_positions
+from ..learner.bundle import most_commas
 from .block import TableBlock
 from .columns import columns_named, columns_of, setup_target, target_block
-from .frame import as_frame, check_columns, cont_cat_split
-from .processor import TabularProc, make_procs, run_procs, setup_procs
+from .frame import as_frame, check_columns, cont_cat_split, free_name, names_of, say_doubtful
+from .processor import TabularProc, column_names, make_procs, run_procs, say_unmarked, setup_procs
+from .procs import refuse_all_unseen
 from .rows import TableRows, chosen
 from .rowset import TableDataset
 
@@ -60,8 +63,12 @@ def check_cardinality(
     classes:Mapping, # Column to its categories, '#na#' included
     n:int, # How many training rows there are
 ):
-    "Warn of categories that have a different value in nearly all of `n` rows"
+    "Warn of categories that have a different value in nearly all of `n` rows, or are too many to be exported"
     found = [f"{k!r} ({len(o)-1} in {n})" for k,o in classes.items() if n>=50 and len(o)-1>0.9*n]
+    total,largest = sum(map(len, classes.values())),max(classes, key=lambda k: len(classes[k]), default=None)
+    if total>most_commas:
+        warn(f"There are {total:,} categories, {len(classes[largest]):,} of them in {largest!r}; a model with more "
+             f"than {most_commas:,} can be trained, but not exported. Group rare ones if it is to be exported.")
     if not found: return
     warn(f"Nearly every training row has a category of its own in {', '.join(found)}: nothing can be learned from "
          "such a column. Remove it; add_datepart makes parts of a date.")
@@ -84,14 +91,19 @@ class TabularPandas(TableRows):
         *,
         with_cont:bool=True, # Do samples have a slot for numbers?
     ):
-        df,y_names = as_frame(df),listed(y_names)
+        df = as_frame(df)
+        y_names = names_of(df, y_names)
         if not len(df): raise UsageError("The table has no rows. Check where it comes from.")
-        if cat_names is None and cont_names is None: cont_names,cat_names = cont_cat_split(df, dep_var=y_names)
+        if cat_names is None and cont_names is None:
+            cont_names,cat_names = cont_cat_split(df, dep_var=y_names)
+            say_doubtful(df, cont_names, cat_names)
         cat_names,cont_names = cat_names or [],cont_names or []
         check_roles(df, cat_names, cont_names, y_names)
+        cat_names,cont_names = column_names('cat_names', cat_names),column_names('cont_names', cont_names)
+        y_names = column_names('y_names', y_names)
         cols,_ = columns_of(df, [*cat_names, *cont_names, *y_names])
         super().__init__(cols, cat_names, cont_names, y_names, index=df.index, small=reduce_memory)
-        self.splits = [np.arange(len(df))] if splits is None else check_positions(splits, len(df))
+        self.splits = [np.arange(len(df))] if splits is None else check_positions(splits, len(df), df)
         self.procs = make_procs([copy.deepcopy(f) for f in listed(procs)] if do_setup else procs)
         self.block = TableBlock(self.procs, self.cat_names, self.cont_names, y_names, with_cont)
         self.y_block,self._df = y_block,df if inplace else None
@@ -103,6 +115,7 @@ class TabularPandas(TableRows):
             self.y_block = target_block(self.cols, self.y_names, self.y_block)
             setup_target(self.cols, self.y_names, self.y_block, self.splits[0])
         setup_procs(self.procs, self, self.train)
+        self.odd.say(len(self))
         self._encode_targets()
         check_cardinality(self.classes, len(self.splits[0]))
 
@@ -110,7 +123,8 @@ class TabularPandas(TableRows):
         "Encode the targets; with `inplace`, write all columns into the frame"
         if self.y_names:
             y = self.y_block.encode_columns(columns_named(self.cols, self.y_names))
-            names = self.y_names if y.ndim==1 or y.shape[1]==len(self.y_names) else list(self.y_block.vocab)
+            is_own = y.ndim==1 or y.shape[1]==len(self.y_names)
+            names = self.y_names if is_own else [free_name(o, self.cols) for o in self.y_block.vocab]
             self.cols.update({n: y if y.ndim==1 else y[:,j] for j,n in enumerate(names)})
             self._y,self.y_names = y,list(names)
         if self._df is None: return
@@ -120,6 +134,8 @@ class TabularPandas(TableRows):
     def process(self):
         "Prepare rows by what the processors learned before; for a table made by `new`, or with `do_setup=False`"
         run_procs(self.procs, self)
+        refuse_all_unseen(self, self.block.cat_names, self.block.cont_names)
+        self.odd.say(len(self))
         self._encode_targets()
 
     def subset(self,
@@ -149,7 +165,7 @@ class TabularPandas(TableRows):
         for f in reversed(self.procs): f.decodes(rows)
         if self.y_block is not None and self.y_block.vocab is not None and len(rows.y_names)==1:
             name,vocab = rows.y_names[0],self.y_block.vocab
-            rows[name] = np.array([vocab[int(i)] for i in rows[name]], dtype=object)
+            rows[name] = object_column([vocab[int(i)] for i in rows[name]])
         return rows
 
     def decode(self,
@@ -205,6 +221,7 @@ class TabularPandas(TableRows):
     ) -> 'TableLoaders':
         "Return loaders of the training and the validation rows"
         if not self.y_names: raise UsageError("There is no target, so nothing can be learned. Pass `y_names`.")
+        say_unmarked(self.procs)
         parts = [self.dataset(i) for i in range(len(self.splits))]
         if len(parts)==1:
             raise UsageError("There are no validation rows, and no model can be judged without them. "

@@ -22,7 +22,9 @@ from ..core.core import UsageError, concise, note
 from ..core.delegates import delegates
 from ..data.items import ColReader, FileList, RegexLabeller, get_image_files, using_attr
 from ..data.split import ColSplitter, RandomSplitter, find_split_folders
-from ..data.block import CategoryBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
+from ..data.block import CategoryBlock, MultiCategoryBlock, TransformBlock
+from ..data.column import plain_column
+from ..data.guess import guess_target
 from ..data.datablock import DataBlock
 from ..data.folders import choose_label, split_folders
 from ..data.loaders import DataLoaders
@@ -202,6 +204,4 @@ def _choose_target_block(df, label_col, label_delim, y_block):
     if label_delim is not None: return MultiCategoryBlock
     cols = label_col if isinstance(label_col, (list, tuple)) else [label_col]
     picked = df.iloc[:,list(cols)] if isinstance(cols[0], int) else df[list(cols)]
-    are_floats = [pd.api.types.is_float_dtype(t) for t in picked.dtypes]
-    if len(cols)==1: return RegressionBlock if are_floats[0] else CategoryBlock
-    return RegressionBlock if all(are_floats) else MultiCategoryBlock(encoded=True, vocab=list(picked.columns))
+    return guess_target({n: plain_column(picked[n]) for n in picked}, integers='categories')
