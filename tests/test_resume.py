@@ -153,6 +153,7 @@ import torch
 from torch import nn
 from mylib.callback.checkpoint import Checkpoint
 from mylib.callback.run import Watcher
+from mylib.core.state import read_state
 from mylib.core.testing import synth_line
 from mylib.data.loader import DataLoader
 from mylib.data.loaders import DataLoaders
@@ -170,7 +171,7 @@ learn.bar = False
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter('always')
     learn.fit(3, checkpoint='ckpt', cbs=Fills())
-found = torch.load(Path(sys.argv[1])/'ckpt/last.ckpt', weights_only=True)
+found = read_state(Path(sys.argv[1])/'ckpt/last.ckpt')
 print(found['run']['epoch'], len(learn.history), len(said), str(said[0].message), sorted(o.name for o in (Path(sys.argv[1])/'ckpt').iterdir()))
 """
     if sys.platform=='darwin': pytest.skip('macOS does not bound the size of files so')

@@ -190,12 +190,18 @@ def part_cases(f):
     "What the description asks for"
     for name in 'os.system','__import__','builtins.eval','builtins.exec','subprocess.Popen','torch.load','torch.hub.load','timm.create_model','evil','evil.run','mylib.deploy.load.load_learner', \
                 'vision.Image','data.open','','.','..','vision.','vision.__class__','vision.Resize.__init__','../../evil','/etc/passwd','file:///etc/passwd','https://example.com/x.py', 'vision.Resize\0':
-        yield f'the part {name!r}', f(model={'part': name, 'args': {'command': 'touch owned'}}), 'the file names a part'
-        yield f'the step {name!r}', f(item_tfms=[{'part': name}]), 'the file names a part'
+        yield f'the part {name!r}', f(model={'part': name, 'args': {'command': 'touch owned'}}), 'the file names a part|changes how text is shown'
+        yield f'the step {name!r}', f(item_tfms=[{'part': name}]), 'the file names a part|changes how text is shown'
     for name in None,3,['vision.Resize'],{'part': 'vision.Resize'},True: yield f'a part named {name!r}', f(item_tfms=[{'part': name}]), 'the file names a part'
     for args in None,'x',3,[3],{'sise': 3},{'size': None},{'size': 'a'},{'size': []},{'size': 0},{'size': -5},{'size': 1.5},{'self': 1, 'size': 2},{'size': 16, 'method': 'os.system'},{'size': 16, 'resamples': 'ab'}:
         yield f'Resize of {args!r}', f(item_tfms=[{'part': 'vision.Resize', 'args': args}]), "'vision.Resize'"
     for size in 10**9,[10**5,10**5],[1,10**8],4097,2**63-1: yield f'pictures of {size}', f(item_tfms=[{'part': 'vision.Resize', 'args': {'size': size}}]), 'are the most'
+    resize = lambda size: {'part': 'vision.Resize', 'args': {'size': size}}
+    yield '200 steps of 1,000 pixels', f(item_tfms=[resize(1000)]*200), 'has .* steps, but 50 are the most'
+    yield '60 steps without a size', f(batch_tfms=[{'part': 'vision.Augment', 'args': {}}]*60), 'has .* steps, but 50 are the most'
+    yield 'steps in Blocks and out', f(item_tfms=[resize(8)]*20, batch_tfms=[{'part': 'vision.Augment', 'args': {}}]*20, blocks=[{'part': 'data.TransformBlock', 'args': {'type_tfms': [resize(8)]*20}}, f.d['blocks'][1]]), 'has .* steps, but 50 are the most'
+    yield '20 steps of 4,000 pixels', f(item_tfms=[resize(4000)]*20), 'pixels in all, but 16,777,216 are the most'
+    yield '45 steps of 700 pixels', f(item_tfms=[resize(700)]*45), 'pixels in all, but 16,777,216 are the most'
     yield 'a crop of a billion', f(item_tfms=[{'part': 'vision.CropPad', 'args': {'size': 10**9}}]), 'are the most'
     yield 'a random crop of a billion', f(item_tfms=[{'part': 'vision.RandomResizedCrop', 'args': {'size': 10**9}}]), 'are the most'
     yield 'augmentation to a billion', f(batch_tfms=[{'part': 'vision.Augment', 'args': {'size': 10**9}}]), 'are the most'
@@ -272,6 +278,12 @@ def model_cases(f):
     yield 'strides of minus one', f.model(strides=[-1, 2]), 'do not fit each other|cannot be made'
     yield 'strides of a billion', f.model(strides=[10**9, 2]), 'a size of'
     yield 'strides of text', f.model(strides=['a', 'b']), 'cannot be made|do not fit'
+    def wide(n, side): # 100 kB of weights, and gigabytes at each prediction
+        net = simple_cnn([3, n, 2], kernel_szs=[3, 3], strides=[1, 1])
+        resize = {'part': 'vision.Resize', 'args': {'size': side}}
+        return f(blob=save({k: v.contiguous() for k,v in net.state_dict().items()}), model={'part': 'nn.simple_cnn', 'args': net.part_args}, item_tfms=[resize, *f.d['item_tfms'][1:]])
+    yield 'a wide layer on a large picture', wide(900, 2048), 'an activation of 14.1 GB, but 2 GB are the most'
+    yield 'a narrow layer on a very large picture', wide(40, 4096), 'an activation of 2.5 GB, but 2 GB are the most'
     yield 'a function as model', f(model={'part': 'train.softmax'}), 'which is no model'
     yield 'a loss as model', f(model={'part': 'train.CrossEntropyLossFlat', 'args': {}}), 'which is no model|do not fit'
     yield 'plain data as model', f(model={'a': 1}), 'which is no model'
@@ -416,6 +428,32 @@ def test_a_large_hole_is_not_read(raw, tmp_path):
                     +struct.pack('<4s4H2LH', b'PK\5\6', 0, 0, 2, 2, len(table), 2**32-1, 0))
     except OSError: pytest.skip('the file system has no files with holes')
     with pytest.raises(ValueError, match='header of the weights cannot be read'): load_learner(file)
+
+
+def test_the_batch_is_as_large_as_the_memory_allows(raw, tmp_path):
+    "Weights are few, activations many: what is predicted at once is chosen by them"
+    f = Forge(raw)
+    resize = {'part': 'vision.Resize', 'args': {'size': 512}}
+    net = simple_cnn([3, 300, 2], kernel_szs=[3, 3], strides=[1, 1])
+    (tmp_path/'model.mylib').write_bytes(f(blob=save({k: v.contiguous() for k,v in net.state_dict().items()}), model={'part': 'nn.simple_cnn', 'args': net.part_args}, item_tfms=[resize, *f.d['item_tfms'][1:]]))
+    assert load_learner(tmp_path/'model.mylib').dls.train.batch_size==2**31//(300*512*512*4)==6
+    (tmp_path/'model.mylib').write_bytes(raw)
+    assert load_learner(tmp_path/'model.mylib').dls.train.batch_size==64
+
+
+@pytest.mark.skipif(os.name=='nt', reason='open files cannot be replaced there')
+def test_what_was_checked_is_what_is_used(raw, tmp_path, monkeypatch):
+    "A file that is replaced between the check and the use"
+    import mylib.deploy.load as module
+    file,planned = tmp_path/'model.mylib',module._planned
+    file.write_bytes(raw)
+    def replace(*args):
+        (tmp_path/'other').write_bytes(b'something else')
+        (tmp_path/'other').replace(file)
+        return planned(*args)
+    monkeypatch.setattr(module, '_planned', replace)
+    assert load_learner(file).predict(torch.zeros(3, 20, 30))[0] in ('circle', 'square')
+    assert file.read_bytes()==b'something else'
 
 
 def test_places_that_are_no_files(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from mylib.core.archive import unpack, untar_data
 from watched import Watched, needs_linux
 
-most_calls,most_mb = 500_000,200 # 128 MB may be written before a bomb is known for one
+most_calls,most_mb = 2_000_000,200 # 128 MB, or 32,000 empty entries, may be written before a bomb is known for one
 MB = 2**20
 
 
@@ -73,6 +73,11 @@ def tar_cases():
     yield 'a file in a file', tarred(ok, member('ok.txt/x', b'x')), 'also a file'
     many = tarred(*[member(f'{i}') for i in range(2000)])
     yield 'too many', gzip.compress(many), '`max_files` allows no more', dict(max_files=1000)
+    yield 'too many folders by their paths', gzip.compress(tarred(ok, *[member(f'{i}/'+'a/'*98+'b') for i in range(10)])), '`max_files` allows no more', dict(max_files=11)
+    yield 'too many folders that are members', gzip.compress(tarred(ok, *[member(f'{i}', type=tarfile.DIRTYPE) for i in range(20)])), '`max_files` allows no more', dict(max_files=20)
+    yield 'a folder again and again', gzip.compress(tarred(ok, *[member('a', type=tarfile.DIRTYPE)]*20)), '`max_files` allows no more', dict(max_files=20)
+    yield 'folders that are too large', gzip.compress(tarred(ok, *[member(f'{i}/'+'a/'*98+'b') for i in range(10)])), '`max_bytes` allows no more', dict(max_bytes=4_000_000)
+    yield 'a bomb of folders', lzma.compress(tarred(ok, *[member(f'{i}/'+'a/'*98+'b') for i in range(400)])), '`max_ratio` allows no more'
     yield 'too large', tarred(member('a', bytes(10_000))), '`max_bytes` allows no more', dict(max_bytes=9000)
     zeros = tarred(*[member(f'{i}', bytes(40*MB)) for i in range(4)])
     yield 'a bomb of gzip', gzip.compress(zeros, 6), '`max_ratio` allows no more'
@@ -127,6 +132,8 @@ def zip_cases():
     yield 'a file in a file', zipped(*both, ('ok.txt/x', b'x')), 'also a file'
     yield 'a bomb', zipped(*[(f'{i}', bytes(40*MB), deflated) for i in range(4)]), '`max_ratio` allows no more'
     yield 'a bomb of lzma', zipped(*[(f'{i}', bytes(40*MB), dict(compress_type=zipfile.ZIP_LZMA)) for i in range(4)]), '`max_ratio` allows no more'
+    yield 'too many folders by their paths', zipped(*both, *[(f'{i}/'+'a/'*98+'b', b'') for i in range(10)]), '`max_files` allows no more', dict(max_files=11)
+    yield 'a bomb of folders', zipped(*both, *[(f'{i}/'+'a/'*98+'b', b'') for i in range(400)]), '`max_ratio` allows no more'
     yield 'too many', zipped(*[(f'{i}', b'') for i in range(300)]), '`max_files` allows no more', dict(max_files=200)
     raw = zipped(('a.txt', b'0'*1000, deflated), ('b.txt', b'1'*1000))
     def central(offset, fmt, value, which=b'a.txt'):
@@ -200,12 +207,11 @@ def test_what_is_odd_but_good(box, tmp_path):
 
 def test_letters_that_are_not_told_apart(tmp_path, monkeypatch):
     "As on macOS and Windows, where the second of two names finds the first"
-    from pathlib import Path
-    mkdir = Path.mkdir
-    def once(self, *args, **kwargs):
-        if self.name=='SET': raise FileExistsError(17, 'File exists', str(self))
-        return mkdir(self, *args, **kwargs)
-    monkeypatch.setattr(Path, 'mkdir', once)
+    mkdir = os.mkdir
+    def once(path, *args, **kwargs):
+        if os.path.basename(path)=='SET': raise FileExistsError(17, 'File exists', path)
+        return mkdir(path, *args, **kwargs)
+    monkeypatch.setattr(os, 'mkdir', once)
     (tmp_path/'a.tar').write_bytes(tarred(member('set/a', b'a'), member('SET/b', b'b')))
     with pytest.raises(ValueError, match='only by upper and lower case'): unpack(tmp_path/'a.tar', tmp_path/'out')
     assert os.listdir(tmp_path)==['a.tar']

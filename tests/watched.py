@@ -4,7 +4,7 @@
 Every job gets a process of its own (a fork, so it begins warm), and a line of JSON comes back. Work is counted in calls of functions, which do not
 depend on how fast or busy the machine is.
 """
-import contextlib, json, os, resource, select, signal, subprocess, sys, time
+import contextlib, io, json, os, pathlib, resource, select, signal, subprocess, sys, time
 
 import pytest
 
@@ -96,9 +96,24 @@ def in_fork(f, args):
 def jobs():
     "The jobs by name"
     import numpy as np
+    import torch
+    from PIL import Image
+    from mylib.callback.checkpoint import Checkpoint
     from mylib.core.archive import unpack
+    from mylib.core.core import UsageError
+    from mylib.core.state import read_state
+    from mylib.core.testing import synth_line
+    from mylib.data.loaders import DataLoaders
+    from mylib.deploy.apps import Images
     from mylib.deploy.load import load_learner
     from mylib.learner.learner import Learner
+    from mylib.vision.block import ImageBlock
+    from mylib.vision.decode import image_size
+    from mylib.vision.files import verify_image
+    from mylib.vision.image import PILImage, PILImageBW
+    def line_loaders():
+        x,y = synth_line(8)
+        return DataLoaders([(x, y)], [(x, y)])
     picture = np.arange(16*16*3, dtype=np.uint8).reshape(16, 16, 3)
 
     def load(file):
@@ -134,8 +149,40 @@ def jobs():
         for _ in range(6_000_000): os.getpid()
         return len(bytearray(300*2**20))
 
+    def look(file):
+        "Open an image in every way that the library has; what comes of each: a size, a truth, or the kind of error"
+        ways = dict(verify=lambda: verify_image(file), size=lambda: image_size(file), path=lambda: PILImage.create(file).size, gray=lambda: PILImageBW.create(file, 8).size,
+                    bytes=lambda: PILImage.create(read(file)).size, file=lambda: PILImage.create(io.BytesIO(read(file))).size,
+                    block=lambda: ImageBlock().type_tfms[0](file).size, request=lambda: len(list(Images().requests(pathlib.Path(file)))))
+        def tried(f):
+            try: return f()
+            except UsageError: return 'UsageError'
+        return {k: tried(f) for k,f in ways.items()}
+
+    def read(file):
+        with open(file, 'rb') as f: return f.read()
+
+    def pillow(file):
+        "What Pillow does when it is not told which formats to try"
+        with Image.open(file) as im: im.load()
+
+    def state(file):
+        read_state(file)
+        return 'read'
+
+    def into_learner(file):
+        "Load the file as saved weights, then go on from it as from a checkpoint"
+        file,told = pathlib.Path(file),[]
+        os.chdir(file.parent.parent)
+        learn = Learner(line_loaders(), torch.nn.Linear(1, 1), loss_func=torch.nn.MSELoss(), metrics=[])
+        learn.bar = False
+        for do in lambda: learn.load(file.stem),lambda: learn.fit(1, checkpoint=Checkpoint(file.parent, resume=True)):
+            try: do()
+            except UsageError as e: told.append(str(e))
+        return told
+
     def unpacked(file, dest, kwargs): return str(unpack(file, dest, **kwargs))
-    return dict(load=load, predict=predict, cut=cut, unpack=unpacked, misbehave=misbehave)
+    return dict(load=load, predict=predict, cut=cut, unpack=unpacked, misbehave=misbehave, look=look, pillow=pillow, state=state, learner=into_learner)
 
 
 if __name__=='__main__':

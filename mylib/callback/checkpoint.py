@@ -16,12 +16,11 @@ __all__ = ['identity', 'Checkpoint']
 import inspect, os, time
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from ..core.core import CannotWrite, UsageError, warn, whole_file
-from ..data.fingerprint import as_setting, as_text, differences, fingerprint
+from ..core.core import CannotWrite, UsageError, note, warn, whole_file
+from ..core.state import read_state, write_state
+from ..core.strict import check_fields
+from ..core.text import visible
+from ..data.fingerprint import as_setting, differences, fingerprint
 from .run import Callback, Cancel, Changer, Watcher
 from .resume import resume_from, run_state
 from .schedule import ParamScheduler
@@ -53,37 +52,27 @@ def identity(
                 optimizer=dict(kind=type(getattr(opt, 'opt', opt)).__name__, groups=groups),
                 callbacks={type(o).__name__: _read_settings(o) for o in run.callbacks if isinstance(o, Changer)})
 
-# %% ../../nbs/callback/12_checkpoint.ipynb #1d21d620
-def _check_plain(o, whose):
-    "Return `o` if it contains only what can be read without running code"
-    if o is None or isinstance(o, (bool, int, float, str, Tensor)): return o
-    if isinstance(o, np.generic): return o.item()
-    if isinstance(o, (list, tuple)): return [_check_plain(v, whose) for v in o]
-    if isinstance(o, dict): return {k: _check_plain(v, whose) for k,v in o.items()}
-    raise UsageError(f"The state of the callback {whose} holds {as_text(o)} of type {type(o).__name__}, which no "
-                     "checkpoint keeps. Let its `state_dict` give tensors, numbers, text, and lists and "
-                     "dictionaries of them.")
-
 # %% ../../nbs/callback/12_checkpoint.ipynb #f3b1b910
 _format = 1
 
 def _write_checkpoint(file, fits, state):
     "Write a checkpoint, complete or not at all"
-    callbacks = {n: _check_plain(o, n) for n,o in state['callbacks'].items()}
     with whole_file(file) as f:
-        torch.save(dict(format=_format, fits=fits, run={**state, 'callbacks': callbacks}), f)
+        write_state(f, dict(format=_format, fits=fits, run=state))
         f.flush()
         os.fsync(f.fileno())
 
 def _read_checkpoint(file, device):
     "Return the content of a checkpoint, or `None` if there is no file"
     if not file.exists(): return None
-    try: found = torch.load(file, map_location=device, weights_only=True)
-    except Exception as e:
-        raise UsageError(f"{file} cannot be read as a checkpoint: {str(e).splitlines()[0]} "
+    try: found = read_state(file, device)
+    except (OSError, ValueError) as e:
+        raise UsageError(f"{file} cannot be read as a checkpoint: {visible(e).rstrip('.')}. "
                          "Delete it to begin anew; what it replaced was complete when it was written.") from e
-    if isinstance(found, dict) and found.get('format')==_format: return found
-    raise UsageError(f"{file} is no checkpoint of this version of the library. Delete it to begin anew.")
+    if not isinstance(found, dict) or found.get('format')!=_format:
+        raise UsageError(f"{file} is no checkpoint of this version of the library. Delete it to begin anew.")
+    check_fields(found, dict(format=int, fits=list, run=dict), f'{file}', 'Delete it to begin anew.')
+    return found
 
 # %% ../../nbs/callback/12_checkpoint.ipynb #130dac78
 class Checkpoint(Watcher):
@@ -124,16 +113,17 @@ class Checkpoint(Watcher):
         for o in self._file.parent.glob(f'.{self._file.name}.*.part'): o.unlink(missing_ok=True)
         if self.resume: self._saved = _read_checkpoint(self._file, next(run.model.parameters()).device)
         elif self._file.exists():
-            print(f"{self.folder/'last.ckpt'} is of an earlier fit; it is kept as before.ckpt. "
-                  "To go on with it, pass resume=True.")
+            note(f"{self.folder/'last.ckpt'} is of an earlier fit; it is kept as before.ckpt. "
+                 "To go on with it, pass resume=True.")
             os.replace(self._file, self._file.with_name('before.ckpt'))
 
     def _continue(self, run):
         "Make `run` continue from the saved state, or skip it if it was completed"
         fits,state,n = self._saved['fits'],self._saved['run'],len(self._fits)
-        found = differences(fits[n-1], self._fits[-1])
+        found = differences(fits[n-1] if n<=len(fits) else None, self._fits[-1])
         if found:
             more = f'; and {len(found)-4} more differences' if len(found)>4 else ''
+            if any(o.startswith('data.items ') for o in found): more += f'. {_other_items}'
             raise UsageError(f"{self._file} belongs to another fit: {'; '.join(found[:4])}{more}. "
                              "Call the fit as then, or begin anew without resume=True, or with another folder.")
         if n<len(fits): raise Cancel('fit')
@@ -149,3 +139,7 @@ class Checkpoint(Watcher):
         except CannotWrite as e:
             there = "The checkpoint before it is still there" if self._file.exists() else "There is no checkpoint yet"
             warn(f"{e} {there}, and the fit goes on.")
+
+# %% ../../nbs/callback/12_checkpoint.ipynb #62602d23
+_other_items = ("So the items are others, or were split otherwise: a split by chance is the same only with the same "
+                "seed=, and the model may be validated on what it was trained on")

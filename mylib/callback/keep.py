@@ -21,6 +21,8 @@ from pathlib import Path
 import torch
 
 from ..core.core import UnknownName, UsageError, near, note, whole_file
+from ..core.state import read_state, write_state
+from ..core.text import visible
 from ..train.optimizer import get_hyper, set_hyper
 from .run import Callback, Cancel, Changer, Run, Watcher
 from .record import Recorder
@@ -31,9 +33,9 @@ def save_model(
     model:torch.nn.Module, # Its weights are saved
     opt:torch.optim.Optimizer|None=None, # Its state is saved too
 ):
-    "Save the weights of a model in PyTorch's format"
+    "Save the weights of a model as safetensors"
     state = dict(model=model.state_dict(), opt=None if opt is None else opt.state_dict())
-    with whole_file(file) as f: torch.save(state, f)
+    with whole_file(file) as f: write_state(f, state)
 
 # %% ../../nbs/callback/06_keep.ipynb #bc126ed0
 def load_model(
@@ -49,14 +51,18 @@ def load_model(
         raise UsageError(f"There is no file {file}.{near(Path(file).name, there)} "
                          f"Saved in that folder: {', '.join(there) or 'nothing'}.")
     device = next(model.parameters(), torch.empty(0)).device
-    try: state = torch.load(file, map_location=device, weights_only=True)
-    except Exception as e:
-        raise UsageError(f"{file} cannot be read as saved weights: {str(e).splitlines()[0]} "
+    try: state = read_state(file, device)
+    except (OSError, ValueError) as e:
+        raise UsageError(f"{file} cannot be read as saved weights: {visible(e).rstrip('.')}. "
                          "Save them again with `learn.save`.") from e
-    try: model.load_state_dict(state['model'], strict=strict)
-    except (RuntimeError, KeyError, TypeError) as e:
-        raise UsageError(f"{file} does not fit the model: {' '.join(str(e).split())[:400]} "
+    try: return _load_parts(state, model, opt, strict)
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as e:
+        raise UsageError(f"{file} does not fit the model: {visible(' '.join(str(e).split())[:400])} "
                          "Use the architecture that it was saved from.") from e
+
+def _load_parts(state, model, opt, strict):
+    "Load the weights into the model, and the state of the optimizer, if there is one, into `opt`"
+    model.load_state_dict(state['model'], strict=strict)
     if opt is None or state.get('opt') is None: return False
     opt.load_state_dict(state['opt'])
     return True
@@ -142,7 +148,7 @@ class SaveModelCallback(Watcher):
 
     def before_fit(self, run):
         if not self.every_epoch: self._best.begin(run, self, self.reset_on_fit)
-        self.last_saved_path = None
+        self._at,self.last_saved_path = self._file(run, self.fname),None
     def after_valid(self, run):
         if run.opt is not None: self._save_if_better(run)
     def after_fit(self, run):
@@ -151,10 +157,10 @@ class SaveModelCallback(Watcher):
 
     def files(self, run): return [self._file(run, self.fname)]
     def state_dict(self):
-        return dict(best=self._best.state_dict(), last_saved=self.last_saved_path and str(self.last_saved_path))
+        return dict(best=self._best.state_dict(), last_saved=self.last_saved_path is not None)
     def load_state_dict(self, state):
         self._best.load_state_dict(state['best'])
-        self.last_saved_path = state['last_saved'] and Path(state['last_saved'])
+        self.last_saved_path = self._at if state['last_saved'] else None
 
     def _file(self, run, name): return run.path/'models'/f'{name}.pth'
     def _save(self, run, name):

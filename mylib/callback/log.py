@@ -12,7 +12,7 @@ Docs: https://mylib-team.github.io/mylib/callback/log.html.md"""
 __all__ = ['CSVLogger']
 
 # %% ../../nbs/callback/08_log.ipynb #cd328f74
-import csv, io
+import csv, io, re
 
 from ..core.core import UsageError, whole_file
 from .run import Watcher
@@ -30,8 +30,10 @@ def _to_csv(rows):
 # %% ../../nbs/callback/08_log.ipynb #e7cfac0b
 def _read_rows(file):
     "Return the rows of an earlier log"
-    with open(file, newline='', encoding='utf-8') as f: rows = list(csv.DictReader(f))
-    if not rows or rows[-1].get('epoch', '').isdigit(): return rows
+    try:
+        with open(file, newline='', encoding='utf-8') as f: rows = list(csv.DictReader(f))
+    except (ValueError, csv.Error): rows = [{}]
+    if not rows or re.fullmatch('[0-9]{1,9}', rows[-1].get('epoch') or ''): return rows
     raise UsageError(f"{file} has no numbers of epochs to go on with. "
                      "Choose another file name, or append=False to replace it.")
 

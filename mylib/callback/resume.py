@@ -15,8 +15,11 @@ __all__ = ['stateful', 'run_state', 'Resume', 'resume_from']
 
 # %% ../../nbs/callback/11_resume.ipynb #2a7dab06
 from collections.abc import Sequence
+from contextlib import contextmanager
 
-from ..core.core import rng_state, set_rng_state
+from ..core.core import UsageError, rng_state, set_rng_state
+from ..core.strict import check_fields
+from ..core.text import visible
 from .run import Callback, Run
 
 # %% ../../nbs/callback/11_resume.ipynb #203d802e
@@ -41,6 +44,16 @@ def run_state(
                 loader=run.dls.train.state_dict(), rng=rng_state(), rng_epoch=run.rng_epoch)
 
 # %% ../../nbs/callback/11_resume.ipynb #1a62c67b
+@contextmanager
+def _fitting():
+    "Say of whatever goes wrong while a state is restored that it does not fit"
+    try: yield
+    except UsageError: raise
+    except Exception as e:
+        reason = visible(' '.join(str(e).split())[:400] or type(e).__name__)
+        raise UsageError(f"The saved state does not fit this run: {reason.rstrip('.')}. "
+                         "Make the run as it was when the state was saved, or begin anew without it.") from e
+
 class Resume:
     "Restores the state of a stopped run, when the new run calls it"
     def __init__(self,
@@ -54,13 +67,14 @@ class Resume:
         self._restore(run)
     def begin_epoch(self):
         "Called before the training loader is read"
-        set_rng_state(self.state['rng_epoch'])
+        with _fitting(): set_rng_state(self.state['rng_epoch'])
     def begin_batches(self,
         run:Run, # The new run
     ):
         "Called before the first batch"
         self._restore(run)
 
+    @_fitting()
     def _restore(self, run):
         s = self.state
         run.model.load_state_dict(s['model'])
@@ -79,9 +93,16 @@ def _load_in_place(opt, state):
     for mine,loaded in zip(groups, opt.param_groups): mine.update(loaded)
     opt.param_groups[:] = groups
 
+def _is_count(o): return type(o) is int and o>=0
+def _is_dict(o): return isinstance(o, dict)
+
+_fields = {**dict.fromkeys(('epoch', 'batch', 'step'), _is_count), 'loss_scale': (int, float),
+           **dict.fromkeys(('model', 'grads', 'opt', 'callbacks', 'loader', 'rng', 'rng_epoch'), _is_dict)}
+
 def resume_from(
     run:Run, # Has the same model, optimizer, callbacks and loaders; before `fit`, or in `before_fit`
     state:dict, # As from `run_state`
 ):
     "Make `run` start where the `state` was saved"
+    check_fields(dict(state), _fields, 'The saved state', "Begin anew without it.")
     run.resume,run.epoch,run.start = Resume(state),state['epoch'],state['batch']

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from .core import UsageError, concise
-from .download import URLs, download_url, home, whole_folder
+from .download import URLs, download_url, home, url_name, whole_folder
 from .samples import digits_folder
 
 # %% ../../nbs/core/07_archive.ipynb #2fa0c09c
@@ -115,6 +115,8 @@ def _copy(source, dest, limit):
             f.write(block)
     return n
 
+_entry_cost = 4096 # bytes that a file or folder takes beside its content, at least
+
 class _Unpacker:
     "Write members into `folder` as long as they are valid"
     def __init__(self, archive, folder, max_bytes, max_files, max_size):
@@ -122,32 +124,41 @@ class _Unpacker:
         self.max_bytes,self.max_files = min(max_bytes, max_size),max_files
         self.limit = 'max_bytes' if max_bytes<=max_size else 'max_ratio'
         self.files,self.folders = set(),{()}
-        self.n_bytes,self.n_seen = 0,0
+        self.n_bytes,self.n_entries = 0,0
 
     def add(self, name, kind, size, opener):
-        self.n_seen += 1
-        parts = _split_member_path(self.archive, name)
+        parts,before = _split_member_path(self.archive, name),self.n_entries
         if kind not in ('file', 'folder'): _refuse(self.archive, name, f"is a {kind}")
-        if self.n_seen>self.max_files:
-            _refuse(self.archive, name, f"comes after {self.max_files:,} others; `max_files` allows no more")
         if size>self.max_bytes-self.n_bytes: self._refuse_size(name)
         self._make_folders(name, parts if kind=='folder' else parts[:-1])
         if kind=='file': self._write_file(name, parts, size, opener)
+        elif self.n_entries==before: self._count(name) # a folder that was there already
 
+    def _count(self, name):
+        "Count a file, a folder, or a member that makes nothing new"
+        self.n_entries += 1
+        self.n_bytes += _entry_cost
+        if self.n_entries>self.max_files:
+            _refuse(self.archive, name, f"comes after {self.max_files:,} files and folders; `max_files` allows no more")
+        if self.n_bytes>self.max_bytes: self._refuse_size(name)
     def _refuse_size(self, name):
         _refuse(self.archive, name, f"makes more than {self.max_bytes:,} bytes; `{self.limit}` allows no more")
     def _refuse_case(self, name):
         _refuse(self.archive, name, 'differs from another only by upper and lower case, which this system ignores')
     def _make_folders(self, name, parts):
-        for i in range(1, len(parts)+1):
+        path = str(self.folder)
+        for i,part in enumerate(parts, 1):
+            path = os.path.join(path, part)
             if parts[:i] in self.folders: continue
             if parts[:i] in self.files: _refuse(self.archive, name, 'is in a folder that is also a file')
-            try: self.folder.joinpath(*parts[:i]).mkdir()
+            self._count(name)
+            try: os.mkdir(path)
             except FileExistsError: self._refuse_case(name)
             self.folders.add(parts[:i])
 
     def _write_file(self, name, parts, size, opener):
         if parts in self.files or parts in self.folders: _refuse(self.archive, name, 'occurs twice')
+        self._count(name)
         try: n = _copy(opener(), self.folder.joinpath(*parts), self.max_bytes-self.n_bytes)
         except FileExistsError: self._refuse_case(name)
         self.n_bytes += n
@@ -161,8 +172,8 @@ def unpack(
     archive:str|Path, # A .zip, or a .tar that may be compressed (.tgz, .tar.gz, .tar.bz2, .tar.xz)
     dest:str|Path, # Folder to create; it must not exist
     *,
-    max_bytes:int=100*2**30, # Maximum size of all files together
-    max_files:int=5_000_000, # Maximum number of files and folders
+    max_bytes:int=100*2**30, # Maximum size of all files together; a file or folder counts 4 KB beside its content
+    max_files:int=5_000_000, # Maximum number of files and folders, those that a path implies too
     max_ratio:float=200, # Maximum size of all files, as a multiple of the archive's size; 128 MB are always allowed
     strip:bool=False, # If the archive contains a single folder, make that one `dest`?
 ) -> Path: # `dest`
@@ -214,14 +225,13 @@ def _remove_extensions(name):
 
 def _find_local_path(url):
     "Return the path of a local archive, or `None` for an address on the network"
-    parsed = urllib.parse.urlparse(str(url))
-    if parsed.scheme=='file': return Path(urllib.request.url2pathname(parsed.path))
-    return None if parsed.scheme in ('http', 'https') else Path(url).expanduser()
+    begin = str(url)[:8].lower()
+    if begin.startswith(('http://', 'https://')): return None
+    if not begin.startswith('file://'): return Path(url).expanduser()
+    return Path(urllib.request.url2pathname(urllib.parse.urlparse(str(url)).path))
 
 def _get_archive(url, folder, name, force):
-    "Return the archive of `url`, downloaded to `folder` if it is not local"
-    local = _find_local_path(url)
-    if local is not None: return local
+    "Return the archive of `url`, downloaded to `folder`"
     if force: (folder/name).unlink(missing_ok=True)
     return download_url(url, folder/name)
 
@@ -236,13 +246,14 @@ def untar_data(
     "Return the folder of a dataset, which is downloaded and unpacked if it does not exist"
     data = home()/'data' if data is None else Path(data)
     if url==URLs.DIGITS: return digits_folder(data/'digits')
-    name = Path(urllib.parse.unquote(urllib.parse.urlparse(str(url)).path)).name
+    local = _find_local_path(url)
+    name = url_name(str(url)) if local is None else local.name
     if _remove_extensions(name) in ('', '.', '..'):
         raise UsageError(f"{url} is not the address of an archive. Pass one of `URLs`, an address, or the path of an "
                          "archive.")
     dest = data/_remove_extensions(name)
     if dest.is_dir() and not force_download: return dest
-    packed = _get_archive(url, home()/'data' if archive is None else Path(archive), name, force_download)
+    packed = local or _get_archive(url, home()/'data' if archive is None else Path(archive), name, force_download)
     if not packed.is_file():
         raise UsageError(f"There is no archive {packed}. Pass one of `URLs`, an address, or the path of an archive.")
     if not dest.is_dir(): return unpack(packed, dest, strip=True)

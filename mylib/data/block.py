@@ -20,6 +20,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from ..core.core import UnknownName, UsageError, listed, warn
+from ..core.text import visible
 from ..core.part import part
 from ..core.values import json_list
 from .transform import Pipeline
@@ -65,7 +66,8 @@ class TransformBlock:
         return str(x)
     def show(self, x, ctx=None):
         "Show a decoded value on the axes `ctx`: here as one more line of the title"
-        ctx.set_title('\n'.join(filter(None, [ctx.get_title(), self.text(x)])), fontsize=9)
+        lines = filter(None, [ctx.get_title(), visible(self.text(x))])
+        ctx.set_title('\n'.join(lines), fontsize=9, parse_math=False) # a `$` in a label is a dollar
         return ctx
 
     @property

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..core.core import UsageError, warn
 from ..core.part import NotAPart, describe
+from ..core.text import visible
 from .transform import RandTransform, step_name
 from .loaders import DataLoaders
 
@@ -48,7 +49,7 @@ def _to_bytes(item, root):
     if isinstance(item, Path): return item.as_posix().removeprefix(root).encode(errors='surrogateescape')
     if isinstance(item, Tensor): item = item.detach().cpu()
     if isinstance(item, (Tensor, np.ndarray)): return np.ascontiguousarray(item).tobytes()
-    return as_text(item).encode(errors='surrogateescape')
+    return as_text(item).encode(errors='surrogatepass')
 
 def hash_items(
     items:Iterable|pd.DataFrame, # Paths, tensors, anything; or a data frame
@@ -91,7 +92,8 @@ def differences(
         return [d for k,where in keys for d in differences(saved.get(k), now.get(k), where)]
     if type(saved)==type(now)==list and len(saved)==len(now) and sorted(map(str, saved))!=sorted(map(str, now)):
         return [d for i,(a,b) in enumerate(zip(saved, now)) for d in differences(a, b, f'{place}[{i}]')]
-    return [] if saved==now else [f"{place} is {_abbreviate(now)} now and was {_abbreviate(saved)} then"]
+    if saved==now: return []
+    return [f"{visible(place or 'it')} is {_abbreviate(now)} now and was {_abbreviate(saved)} then"]
 
 def _abbreviate(o):
     "Return a short text for `o`"

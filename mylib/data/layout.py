@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.textpath import TextPath
 
+from ..core.text import visible
 from ..core.show import get_grid
 
 # %% ../../nbs/data/04_layout.ipynb #8c6bb718
@@ -80,13 +81,15 @@ class TableLayout(Layout):
 def _fit_title(ax, title, size=9):
     "Set `title`, broken into lines at ' / ', in a font small enough for the width of `ax`"
     def width(text):
-        return max(TextPath((0, 0), o, size=size).get_extents().width if o.strip() else 0. for o in text.split('\n'))
+        paths = [TextPath((0, 0), o.replace('$', 'S'), size=size) for o in text.split('\n') if o.strip()]
+        return max([0., *(o.get_extents().width for o in paths)])
+    title = '\n'.join(map(visible, title.split('\n')))
     fits = 0.93*72*ax.figure.get_figwidth()/ax.get_subplotspec().get_gridspec().ncols # points
     lines = []
     for piece in title.split(' / '):
         if lines and width(f'{lines[-1]} / {piece}')<=fits: lines[-1] += f' / {piece}'
         else: lines.append(piece)
-    ax.set_title('\n'.join(lines), fontsize=size*min(1., fits/max(1., *map(width, lines))))
+    ax.set_title('\n'.join(lines), fontsize=size*min(1., fits/max(1., *map(width, lines))), parse_math=False)
 
 # %% ../../nbs/data/04_layout.ipynb #8fe48c34
 def _is_same(a, b):

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from ..core.core import CannotWrite, whole_file
-from .store import FolderStore, MemoryStore, Store, hash_key
+from ..core.strict import strict_json
+from .store import FolderStore, MemoryStore, Store, hash_key, is_plain
 
 # %% ../../nbs/data/13_shelf.ipynb #3745a9a1
 def _is_channels_last(x):
@@ -177,6 +178,15 @@ def _allocate(f, n):
     else:
         for at in range(0, n, 2**20): f.write(bytes(min(2**20, n-at)))
 
+def _read_head(raw):
+    "Return the columns that the start of a file describes; raise a `ValueError` if it describes anything else"
+    head = strict_json(raw)
+    for shape,dtype,last in head:
+        if not all(type(o) is int and o>=0 for o in shape) or len(shape)>8 or type(last) is not bool:
+            raise ValueError(f'a column has the shape {shape}')
+        if not is_plain(dtype) or str(np.dtype(dtype))!=dtype: raise ValueError(f'a column has the type {dtype}')
+    return [Column(*o) for o in head]
+
 # %% ../../nbs/data/13_shelf.ipynb #b2435804
 class DiskShelf(Shelf):
     "A `Shelf` in a file of a `FolderStore`"
@@ -191,8 +201,7 @@ class DiskShelf(Shelf):
 
     def _begin(self, columns):
         head = json.dumps([[list(c.shape), c.dtype, c.last] for c in columns]).encode().ljust(_head_size)
-        size = _head_size+self.n*(4+sum(c.nbytes for c in columns))
-        store = self._store()
+        size,store = self._file_size(columns),self._store()
         if len(head)>_head_size or store is None or not store.reserve(size): return self.close()
         self._size = size
         try:
@@ -205,6 +214,7 @@ class DiskShelf(Shelf):
             return self.close()
         self._map_file(columns)
 
+    def _file_size(self, columns): return _head_size+self.n*(4+sum(c.nbytes for c in columns))
     def _map_file(self, columns):
         at = _head_size
         self._sums = np.memmap(self.file, np.uint32, 'r+', at, self.n)
@@ -217,8 +227,10 @@ class DiskShelf(Shelf):
     def _load_file(self):
         "Map the existing file, and find the complete rows"
         try:
-            with open(self.file, 'rb') as f: self._map_file([Column(*o) for o in json.loads(f.read(_head_size))])
-        except (OSError, ValueError, TypeError): return
+            with open(self.file, 'rb') as f: columns,size = _read_head(f.read(_head_size)),f.seek(0, 2)
+            if size!=self._file_size(columns): return # mapping it would make it longer
+            self._map_file(columns)
+        except (OSError, ValueError, TypeError, RecursionError): return
         for i in np.flatnonzero(self._sums).tolist():
             self.there[i] = self._compute_checksum(i)==self._sums[i]
 

@@ -27,6 +27,7 @@ from ..nn.blocks import small_resnet
 from ..data.block import CategoryBlock
 from ..data.loaders import DataLoaders
 from ..data.split import find_split_folders
+from ..data.store import free_memory
 from ..learner.learner import Learner
 from ..vision.block import ImageBlock
 from ..vision.data import ImageDataLoaders
@@ -131,6 +132,13 @@ class Digits(Images):
         return Learner(dls, small_resnet(n_in=1, n_out=dls.c), metrics=accuracy, path=out)
 
 # %% ../../nbs/deploy/05_apps.ipynb #6bfade89
+def _check_room(path, n_rows, n_columns):
+    "A small file can hold any number of equal rows, which take memory only when they are read"
+    need = 16*n_rows*n_columns
+    if need>free_memory():
+        raise UsageError(f"{path} has {n_rows:,} rows of {n_columns} columns, which need about {need/2**30:.1f} GB, "
+                         "more than the memory that is free. Take fewer rows or columns.")
+
 def open_table(
     path:Path, # A CSV or Parquet file
     names_only:bool=False, # Leave the rows out, where that saves reading them?
@@ -139,8 +147,10 @@ def open_table(
     "Read a table"
     kind = path.suffix.lower()
     if kind=='.parquet':
-        names = ParquetSource(path).columns
-        return pd.DataFrame(columns=names) if names_only else pd.read_parquet(path)
+        source = ParquetSource(path)
+        if names_only: return pd.DataFrame(columns=source.columns)
+        _check_room(path, len(source), len(source.columns))
+        return pd.read_parquet(path)
     return read_table(path, sep='\t' if kind=='.tsv' else ',', nrows=0 if names_only else None,
                       dtype=dict.fromkeys(texts, 'str'))
 

@@ -12,13 +12,16 @@ Docs: https://mylib-team.github.io/mylib/deploy/cli.html.md"""
 __all__ = ['parser', 'train', 'predict', 'main']
 
 # %% ../../nbs/deploy/07_cli.ipynb #436eaf88
-import argparse, json, os, shutil, sys, time
+import argparse, os, shutil, sys, time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.core import UsageError, hearing, set_seed
+from ..core.part import describe
+from ..core.text import say, say_json, visible
 from ..callback.log import CSVLogger
+from ..learner.bundle import check_limits
 from ..learner.lr_find import LRFinder, SuggestedLRs, minimum
 from .apps import Digits, app_of, applications, choose_app
 from .folder import free_folder, make_folder, resumed_args, write_settings
@@ -35,11 +38,14 @@ def _rate(text):
     return float(text)
 
 # %% ../../nbs/deploy/07_cli.ipynb #f69d7a7d
+class _Parser(argparse.ArgumentParser):
+    "Shows words that it does not understand, which may be names of files, without obeying them"
+    def error(self, message): super().error(visible(message))
+
 def parser() -> argparse.ArgumentParser:
     "Return what the command understands"
     kinds = [o.name for o in applications]
-    p = argparse.ArgumentParser('mylib', description='Train a model on images, a table or ratings, '
-                                                     'and predict with it.')
+    p = _Parser('mylib', description='Train a model on images, a table or ratings, and predict with it.')
     sub = p.add_subparsers(dest='command', required=True)
     t = sub.add_parser('train', help='train on a folder of images, a table or ratings, or on the embedded digits')
     t.add_argument('path', nargs='?', help='; '.join(o.looks_like for o in applications)+'; without it: handwritten '
@@ -91,7 +97,7 @@ def _telling() -> Iterator[list]:
     said = []
     def _tell(kind, message):
         said.append(f'{kind}: {message}')
-        print(f"mylib: {kind}: {message}", file=sys.stderr)
+        say(f"mylib: {kind}: {message}", file=sys.stderr)
     with hearing(_tell): yield said
 
 # %% ../../nbs/deploy/07_cli.ipynb #bf445399
@@ -149,20 +155,21 @@ def _train(args, said):
     if args.resume: args,found = resumed_args(args, parser().parse_args(['train']))
     out = _out_folder(args)
     if found.get('complete'):
-        print(f"The training in {out} is complete.")
+        say(f"The training in {out} is complete.")
         return out
     app = _choose(args)
-    if args.path is not None and args.as_ is None: print(f"{args.path} is taken for {app.called}")
+    if args.path is not None and args.as_ is None: say(f"{args.path} is taken for {app.called}")
     set_seed(args.seed)
     dls = app.loaders(Path(args.path or '.'), args)
+    check_limits(describe(list(dls.blocks)), 'The data') # rather now than when the model is exported
     learn = app.learner(dls, args, out)
     make_folder(out, args.resume)
-    print(f"{_said(app, dls)}, on {learn.device}")
+    say(f"{_said(app, dls)}, on {learn.device}")
     if not found: write_settings(out, args)
     finder = _finder(learn, out, args, found)
     suggested = SuggestedLRs(finder, (minimum,))
     lr = args.lr or suggested.minimum
-    print(f"Learning rate {lr:.2e}{'' if args.lr else ', found'}")
+    say(f"Learning rate {lr:.2e}{'' if args.lr else ', found'}")
     set_seed(args.seed)
     _fit(learn, app, args, lr)
     _finish(learn, app, args, finder, suggested, lr, began, said)
@@ -180,15 +187,16 @@ def _finish(learn, app, args, finder, suggested, lr, began, said):
     last = learn.history[-1]
     metric = next(k for k in last if k not in ('epoch', 'train_loss', 'valid_loss')) if len(last)>4 else 'valid_loss'
     seconds = time.perf_counter()-began
-    print(f"\n{metric} {last[metric]:.4f} on {len(learn.dls.valid_ds)} validation {app.things}, {seconds:.0f} s in all")
-    print(f"model   {model}\nmetrics {out/'metrics.csv'}\nreport  {report}")
+    say()
+    say(f"{metric} {last[metric]:.4f} on {len(learn.dls.valid_ds)} validation {app.things}, {seconds:.0f} s in all")
+    for line in f'model   {model}', f"metrics {out/'metrics.csv'}", f'report  {report}': say(line)
 
 # %% ../../nbs/deploy/07_cli.ipynb #6a988179
-def _line(name, answer, as_json):
-    "What to print for one answer"
+def _say_answer(name, answer, as_json):
+    "Print one answer"
     row = dict(file=name, **answer.to_json())
-    if as_json: return json.dumps(row, ensure_ascii=False)
-    return f"{name}\t{answer.text}" + (f"\t{row['probability']:.4f}" if 'probability' in row else '')
+    if as_json: say_json(row)
+    else: say(name, answer.text, *([f"{row['probability']:.4f}"] if 'probability' in row else []))
 
 def _opened(learn, files):
     "What is asked about, by name, and the files that cannot be opened, with the reason"
@@ -210,10 +218,10 @@ def _predict(args):
     learn = load_learner(args.model)
     learn.bar = False
     asked,bad = _opened(learn, args.files)
-    for o in bad: print(f"mylib: {o}", file=sys.stderr)
+    for o in bad: say(f"mylib: {o}", file=sys.stderr)
     if asked:
         preds,_ = learn.get_preds(dl=learn.dls.test_dl(list(asked.values()), raw=True))
-        for name,answer in zip(asked, learn.predictor().answers_of(preds)): print(_line(name, answer, args.json))
+        for name,answer in zip(asked, learn.predictor().answers_of(preds)): _say_answer(name, answer, args.json)
     return 1 if bad else 0
 
 # %% ../../nbs/deploy/07_cli.ipynb #9078c607
@@ -230,9 +238,10 @@ def main(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as e:
-        print(f"\nmylib: {str(e) or 'stopped'}", file=sys.stderr)
+        print(file=sys.stderr)
+        say(f"mylib: {str(e) or 'stopped'}", file=sys.stderr)
         return 130
     except UsageError as e:
         if os.environ.get('MYLIB_TRACE'): raise
-        print(f"mylib: {e}", file=sys.stderr)
+        say(f"mylib: {e}", file=sys.stderr)
         return 2

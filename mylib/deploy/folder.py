@@ -13,11 +13,14 @@ Docs: https://mylib-team.github.io/mylib/deploy/folder.html.md"""
 __all__ = ['free_folder', 'make_folder', 'write_settings', 'read_settings', 'resumed_args']
 
 # %% ../../nbs/deploy/06_folder.ipynb #96fb6002
-import json
+import json, math
 from argparse import Namespace
 from pathlib import Path
 
-from ..core.core import UsageError, whole_file
+from ..core.core import UsageError, note, whole_file
+from ..core.strict import check_fields, strict_json
+from ..learner.bundle import check_length, most_json
+from .apps import applications
 
 # %% ../../nbs/deploy/06_folder.ipynb #2af3fc08
 def free_folder(
@@ -39,8 +42,18 @@ def make_folder(
         raise UsageError(f"The folder {out} cannot be written to: {e}. Choose another one with --out.") from e
 
 # %% ../../nbs/deploy/06_folder.ipynb #fed19445
-# the words that the model depends on
-_kept = 'path', 'as_', 'target', 'classes', 'arch', 'epochs', 'size', 'bs', 'lr', 'weights', 'pretrained', 'seed'
+def _text(o): return o is None or type(o) is str and len(o)<5000
+def _count(most): return lambda o: type(o) is int and 0<o<=most
+def _rate(o): return type(o) in (int, float) and 0<o<math.inf
+def _or_none(rule): return lambda o: o is None or rule(o)
+def _curve(o): return type(o) is list and len(o)>1 and all(type(v) in (int, float) and abs(v)<math.inf for v in o)
+def _rising(o): return _curve(o) and o[0]>0 and all(a<b for a,b in zip(o, o[1:]))
+
+# the words that the model depends on, and what each may be
+_kept = dict(path=_text, as_=lambda o: o in (None, *(app.name for app in applications)), target=_text, classes=bool,
+             arch=_text, epochs=_or_none(_count(10**6)), size=_count(4096), bs=_count(10**6), lr=_or_none(_rate),
+             weights=_text, pretrained=bool, seed=lambda o: type(o) is int and abs(o)<2**63)
+_found = dict(rates=_rising, losses=_curve, complete=lambda o: o is True) # and what is found since
 
 def _setting(args, n):
     "The word `n`; a path holds in another folder too"
@@ -63,14 +76,17 @@ def read_settings(
     if out is None:
         raise UsageError("--resume needs the folder of the training to go on with. Name it with --out, "
                          "such as --out runs/digits.")
-    file = Path(out)/'settings.json'
+    file,fix = Path(out)/'settings.json',"Check --out, or begin a training without --resume."
     try:
-        found = {'as_': None, 'target': None, 'classes': False, **json.loads(file.read_text(encoding='utf-8'))}
-        lacking = [n for n in _kept if n not in found]
-        if lacking: raise ValueError(f"it lacks {', '.join(lacking)}")
-    except (OSError, ValueError, TypeError) as e:
-        raise UsageError(f"There is no training to go on with in {out}: {file} cannot be read ({e}). Check --out, "
-                         "or begin one without --resume.") from e
+        with open(file, 'rb') as f: raw = f.read(most_json+1)
+        check_length(raw, str(file))
+        found = strict_json(raw)
+    except (OSError, ValueError, RecursionError) as e:
+        raise UsageError(f"There is no training to go on with in {out}: {file} cannot be read ({e}). {fix}") from e
+    if isinstance(found, dict): found = {'as_': None, 'target': None, 'classes': False, **found}
+    check_fields(found, {**_kept, **{k: v for k,v in _found.items() if k in found}}, str(file), fix)
+    if len(found.get('rates', ()))!=len(found.get('losses', ())):
+        raise UsageError(f"{file} has another number of rates than of losses. {fix}")
     return found
 
 # %% ../../nbs/deploy/06_folder.ipynb #2a4542f0
@@ -87,4 +103,7 @@ def resumed_args(
                              f"but was {'left to the default' if found[n] is None else found[n]} "
                              f"when the training in {args.out} began. "
                              "Leave it out to go on, or begin another training without --resume.")
+    named = {'data': found['path'], 'weights': found['weights']}
+    paths = [f'the {what} {path}' for what,path in named.items() if path]
+    if paths: note(f"The training in {args.out} goes on with {' and '.join(paths)}, as its settings.json says.")
     return Namespace(**{**vars(args), **{n: found[n] for n in _kept}}),found

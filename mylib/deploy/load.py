@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core.core import UsageError, concise, default_device, isolated_rng, listed
 from ..data.block import InputBlock, TransformBlock
@@ -29,7 +30,7 @@ from ..data.loader import DataLoader
 from ..data.loaders import DataLoaders
 from ..learner.learner import Learner
 from .parts import build_part, check_model_args, model_names, values_in
-from .read import fields, read_weights, start_bundle
+from .read import fields, open_bundle
 
 # %% ../../nbs/deploy/02_load.ipynb #fa961adf
 def _check_fit(file, model, weights):
@@ -91,7 +92,23 @@ def _planned(file, d, shapes):
     return model.eval()
 
 # %% ../../nbs/deploy/02_load.ipynb #3468dd06
-_most_pixels = 2**24
+_most_pixels,_most_steps = 2**24,50
+
+def _check_steps(file, steps):
+    "What the steps cost together, before one of them runs"
+    if len(steps)>_most_steps:
+        raise UsageError(f"{file}: its pipeline has {len(steps)} steps, but {_most_steps} are the most. "
+                         "Do not trust the file.")
+    for f in steps:
+        if not callable(f) or isinstance(f, type):
+            raise UsageError(f"{file}: its step {str(f)[:50]} cannot be called. Do not trust the file.")
+    sized = [f for f in steps if isinstance(getattr(f, 'size', None), list)]
+    n = sum(math.prod(f.size) for f in sized)
+    if n>_most_pixels:
+        largest = max(sized, key=lambda f: math.prod(f.size))
+        raise UsageError(f"{file}: its steps, such as {str(largest)[:100]}, make pictures of {n:,} pixels in all, "
+                         f"but {_most_pixels:,} are the most. "
+                         "Do not trust the file, or export the model with a smaller size.")
 
 def _pipeline_parts(file, d, given):
     "The Blocks, item transforms and batch transforms"
@@ -104,14 +121,7 @@ def _pipeline_parts(file, d, given):
     if any(isinstance(b, InputBlock) and b.only_first for b in blocks[1:]):
         raise UsageError(f"{file}: a table stands among its blocks, {str(blocks)[:100]}, but not first. "
                          "Do not trust the file.")
-    for f in [*tfms[0], *tfms[1], *(f for b in blocks for f in b.type_tfms)]:
-        if not callable(f) or isinstance(f, type):
-            raise UsageError(f"{file}: its step {str(f)[:50]} cannot be called. Do not trust the file.")
-        size = getattr(f, 'size', None)
-        if isinstance(size, list) and math.prod(size)>_most_pixels:
-            raise UsageError(f"{file}: its step {f!r} makes pictures of {' x '.join(map(str, size))} pixels, "
-                             f"but {_most_pixels:,} are the most. "
-                             "Do not trust the file, or export the model with a smaller size.")
+    _check_steps(file, [*tfms[0], *tfms[1], *(f for b in blocks for f in b.type_tfms)])
     return blocks,*tfms
 
 # %% ../../nbs/deploy/02_load.ipynb #193e5fb7
@@ -156,14 +166,36 @@ class _NoLoss:
     def __call__(self, *_args): raise UsageError("The loss of this learner was not in the file. Set learn.loss_func, "
                                                  "such as CrossEntropyLossFlat().")
 
+# %% ../../nbs/deploy/02_load.ipynb #fb828cd2
+_most_at_once,_most_in_all = 2**31,2**36 # bytes
+
+class _Activations(TorchDispatchMode):
+    "Adds up the bytes that operations make, and keeps the largest"
+    largest = total = 0
+    def __torch_dispatch__(self, func, _types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for o in listed(out):
+            if isinstance(o, torch.Tensor): self.largest,self.total = max(self.largest, o.nbytes),self.total+o.nbytes
+        return out
+
+def _batch_size(file, seen):
+    "How many items may be predicted at once, by what one of them takes"
+    for n,most,what in (seen.largest, _most_at_once, 'activation'), (seen.total, _most_in_all, 'sum of activations'):
+        if n>most:
+            raise UsageError(f"{file}: one prediction of its model has an {what} of {n/2**30:.1f} GB, "
+                             f"but {most>>30} GB are the most. "
+                             "Do not trust the file, or export the model for smaller pictures.")
+    return min(64, _most_at_once//max(1, seen.largest))
+
 # %% ../../nbs/deploy/02_load.ipynb #ca04a46e
 def _tried(learn, model, item, device):
-    "How many numbers `model` predicts of `item`; of several targets a list"
+    "How many numbers `model` predicts of `item`, of each target, and what that takes"
     first,targets = learn.dls.blocks[0],learn.dls.targets
     blank = learn.dls.test_dl([item], raw=True, num_workers=0, bs=1)
     inputs = as_slots(blank.new(device=device).one_batch())
-    try: out = model(*inputs)
-    except NotImplementedError: return None # an operation that PyTorch cannot do without numbers
+    with _Activations() as seen:
+        try: out = model(*inputs)
+        except NotImplementedError: return (),seen # an operation that PyTorch cannot do without numbers
     activation,decoder = learn.activation_and_decoder()
     outs = list(out) if len(targets)>1 else [out]
     if len(outs)!=len(targets): raise ValueError(f'the model gives {len(outs)} outputs for {len(targets)} targets')
@@ -173,18 +205,19 @@ def _tried(learn, model, item, device):
         row = learn.dls.rows_of(values)[0]
         label = learn.dls.decode_targets(row, tuple(o[0] for o in inputs))
         if device=='cpu': first.try_out(model, inputs, label[0] if len(label)==1 else label)
-    return [o.shape[1] for o in outs]
+    return [o.shape[1] for o in outs],seen
 
 def _try(file, learn, model, device='meta'):
     "Predict one item of nothing: on 'meta' with the shapes of `model`, on 'cpu' with its numbers"
     first = learn.dls.blocks[0]
     if not isinstance(first, InputBlock): return
     try:
-        with torch.no_grad(), isolated_rng(): found = _tried(learn, model, first.blank(), device)
+        with torch.no_grad(), isolated_rng(): found,seen = _tried(learn, model, first.blank(), device)
     except Exception as e:
         raise UsageError(f"{file}: its parts do not fit each other; an item cannot be predicted ({type(e).__name__}: "
                          f"{str(e)[:300]}). Export the model again.") from e
-    for n,b in zip(found or (), learn.dls.targets.blocks):
+    learn.dls = learn.dls.new(bs=_batch_size(file, seen))
+    for n,b in zip(found, learn.dls.targets.blocks):
         if b.n_out is not None and n>b.n_out:
             raise UsageError(f"{file}: its model gives {n} numbers, but its target has {b.n_out}. "
                              "Export the model again.")
@@ -200,20 +233,10 @@ def load_learner(
 ) -> Learner: # Without training data
     "A learner from an exported file; nothing in it is run as code, and nothing is fetched"
     file,given = Path(fname),{**(parts or {}), **({} if model is None else {'model': model})}
-    d,shapes,members = start_bundle(file)
-    given = {**{f'member {k}': o for k,o in members.items()}, **given}
-    with _named(file):
-        learn = _learner(file, d, given, torch.device('cpu') if cpu else default_device())
-        if 'given' not in d['model']:
-            planned = _planned(file, d, shapes)
-            if not given: _try(file, learn, planned)
-        weights = read_weights(file, d)
-        model = build_part(d['model'], given, where='model')
-        _check_fit(file, model, weights)
-        model.load_state_dict(weights)
-        if not given and isinstance(learn.dls.blocks[0], InputBlock) and learn.dls.blocks[0].try_weights:
-            _try(file, learn, model.eval(), 'cpu')
-    learn.model = model.eval()
+    with _named(file), open_bundle(file) as bundle:
+        given = {**{f'member {k}': o for k,o in bundle.members.items()}, **given}
+        learn = _learner(file, bundle.description, given, torch.device('cpu') if cpu else default_device())
+        learn.model = _model(file, bundle, learn, given)
     return learn
 
 # %% ../../nbs/deploy/02_load.ipynb #f42d6377
@@ -222,6 +245,20 @@ def _named(file):
     "A refusal says which file it is about"
     try: yield
     except UsageError as e: raise UsageError(str(e) if str(file) in str(e) else f'{file}: {e}') from e.__cause__
+
+def _model(file, bundle, learn, given):
+    "The model with its weights, which are read only when everything else fits"
+    d = bundle.description
+    if 'given' not in d['model']:
+        planned = _planned(file, d, bundle.shapes)
+        if not given: _try(file, learn, planned)
+    weights = bundle.weights()
+    model = build_part(d['model'], given, where='model')
+    _check_fit(file, model, weights)
+    model.load_state_dict(weights)
+    if not given and isinstance(learn.dls.blocks[0], InputBlock) and learn.dls.blocks[0].try_weights:
+        _try(file, learn, model.eval(), 'cpu')
+    return model.eval()
 
 def _learner(file, d, given, device):
     "A learner that has all but the model"

@@ -21,14 +21,15 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ..core.text import visible
 from ..core.core import UsageError, whole_file
 
 # %% ../../nbs/deploy/03_page.ipynb #03b87221
 def esc(
     x, # Anything that has a text
 ) -> str: # Of HTML
-    "Return the text of `x` so that a browser shows it and does not obey it"
-    return html.escape(str(x))
+    "Return the text of `x` so that a browser shows it, control characters too, and does not obey it"
+    return html.escape(visible(x))
 
 def number(
     x, # A number, a text, or `None`
@@ -76,7 +77,7 @@ def _render(draw, figsize, dpi, **kwargs):
         fig,buf = Figure(figsize=figsize, dpi=dpi, **kwargs),io.BytesIO()
         draw(fig)
         fig.savefig(buf, format='png')
-    return Image.open(buf).convert('RGB')
+    return Image.open(buf, formats=['PNG']).convert('RGB')
 
 def html_chart(
     draw:Callable, # Called with a new figure of matplotlib

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.core import UsageError, concise, isolated_rng
+from ..core.show import without_math
+from ..core.text import visible
 from ..data.block import CategoryBlock
 from ..interpret.classification import ClassificationInterpretation
 from ..interpret.interpretation import Interpretation
@@ -109,8 +111,8 @@ def _course(learn):
 
 # %% ../../nbs/deploy/04_report.ipynb #6fa37791
 def _short(name, most=24):
-    "A name for an axis; a `$` in it is a dollar, not the beginning of a formula"
-    return (name if len(name)<=most else name[:most-1]+'…').replace('$', r'\$')
+    "A name for an axis"
+    return name if len(name)<=most else name[:most-1]+'…'
 
 
 def _draw_matrix(fig, interp):
@@ -118,10 +120,11 @@ def _draw_matrix(fig, interp):
     ax,n = fig.subplots(),len(interp.vocab)
     interp.plot_confusion_matrix(ax=ax, title='', plot_txt=n<=25)
     for t in ax.texts: t.set_visible(t.get_text()!='0')
-    names = [_short(str(o)) for o in interp.vocab]
+    names = [_short(visible(o)) for o in interp.vocab]
     size = min(10, fig.get_figwidth()*55/n)
     ax.set_yticks(range(n), names, fontsize=size)
     ax.set_xticks(range(n), names, fontsize=size, rotation=90 if max(map(len, names))>3 else 0)
+    without_math(ax)
 
 # %% ../../nbs/deploy/04_report.ipynb #897008e3
 def _by_class(interp):

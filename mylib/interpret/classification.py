@@ -17,6 +17,8 @@ import numpy as np
 import torch
 
 from ..core.core import UsageError
+from ..core.show import without_math
+from ..core.text import visible
 from .interpretation import Interpretation
 
 # %% ../../nbs/interpret/01_classification.ipynb #07ff58db
@@ -71,12 +73,13 @@ class ClassificationInterpretation(Interpretation):
         "Draw the confusion matrix"
         cm,n = self.confusion_matrix(),len(self.vocab)
         if normalize: cm = cm/np.maximum(cm.sum(axis=1, keepdims=True), 1)
-        names = [str(o).replace('$', r'\$') for o in self.vocab] # two dollar signs would start a formula
+        names = [visible(o) for o in self.vocab]
         ax = ax or plt.subplots(figsize=figsize or (max(3., 0.4*n+1.5),)*2, dpi=dpi, layout='constrained')[1]
         ax.imshow(cm, cmap=cmap)
         ax.set(title=title, xlabel='predicted', ylabel='actual', xticks=range(n), yticks=range(n), yticklabels=names)
         ax.set_xticklabels(names, rotation=90 if max(map(len, names))>3 else 0)
         if plot_txt: _write_cells(ax, cm, norm_dec if normalize else 0)
+        without_math(ax)
 
 # %% ../../nbs/interpret/01_classification.ipynb #c3f433dd
 def _write_cells(ax, cm, decimals):

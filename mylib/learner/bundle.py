@@ -25,6 +25,7 @@ from torch import nn
 
 from ..core.core import UsageError, whole_file
 from ..core.part import NotAPart, describe
+from ..core.text import check_text
 
 # %% ../../nbs/learner/02_bundle.ipynb #08217dc9
 format_version = 2 # each earlier one has a reader in `mylib.deploy.read`
@@ -93,6 +94,7 @@ def check_limits(
     if isinstance(d, str) and len(d)>1000:
         raise UsageError(f"{where} has a text of {len(d):,} letters ({d[:20]!r}...), but 1,000 are the most. "
                          "Use shorter names.")
+    if isinstance(d, str) and not d.isprintable(): check_text(d, where)
     if isinstance(d, int) and abs(d)>=2**63:
         raise UsageError(f"{where} has a number of more than 64 bits, which stands for nothing in a model. "
                          "Use smaller numbers.")

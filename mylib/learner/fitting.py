@@ -28,7 +28,10 @@ def batch_advice(
 ) -> str|None: # `None` for errors that another batch size does not help with
     "Say what to do about an error that another batch size helps with"
     told = str(error).split('\n')[0]
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in told:
+    no_memory = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in told
+    if no_memory and bs==1:
+        return f"The memory is not enough for one sample: {told} Take smaller images or a smaller model."
+    if no_memory:
         return (f"The memory is not enough for a batch of {bs}: {told} "
                 f"Make the loaders with bs={max(1, (bs or 2)//2)}, or take "
                 "smaller images or a smaller model; `GradientAccumulation(2)` makes two batches one step.")
@@ -45,7 +48,8 @@ def fitting_batches(
     advice = None
     try: yield
     except (RuntimeError, MemoryError, ValueError) as e:
-        advice = batch_advice(e, getattr(dl, 'batch_size', None))
+        bs = getattr(dl, 'batch_size', None)
+        advice = batch_advice(e, bs and min(bs, getattr(dl, 'n', bs)))
         if advice is None: raise
     if advice is None: return
     if torch.cuda.is_initialized(): torch.cuda.empty_cache()

@@ -47,7 +47,7 @@ from .predict import Predictor, together, unchanged
 from .lr_find import LRFinder, SuggestedLRs, find_lr, minimum, plot_lr_find, steep
 from .bundle import describe_learner, write_bundle
 from .summary import layer_table
-from .fitting import as_checkpoint, fitting_batches
+from .fitting import as_checkpoint, batch_advice, fitting_batches
 from .loop import loop_lines
 from .door import check_maker, check_objects, not_loaders
 from .readback import compare_predictors
@@ -378,7 +378,11 @@ class Learner:
     ) -> tuple: # ([input,] what it is called, the decoded prediction, the prediction); several targets are tuples
         "Predict one item"
         p = self.predictor()
-        with isolated_torch_rng(p.dl.device): inputs,answer = p.predict(item)
+        try:
+            with isolated_torch_rng(p.dl.device): inputs,answer = p.predict(item)
+        except (RuntimeError, MemoryError) as e:
+            if (advice := batch_advice(e, 1)) is None: raise
+            raise UsageError(advice) from None
         label,*res = (o if len(o)>1 else o[0] for o in (answer.decoded, answer.values, answer.preds))
         called = label if p.report is None else p.report(inputs, label)
         return (p.dl.decode_batch(inputs)[0][0], called, *res) if with_input else (called, *res)

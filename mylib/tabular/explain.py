@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 
 from ..core.core import UsageError, concise, generator, near
+from ..core.show import without_math
 from ..data.loader import Loader
 from ..data.vocab import distinct_texts
 from ..learner.learner import Learner
@@ -91,6 +92,7 @@ def plot_importance(
     ax = plt.subplots(figsize=(5, 0.5+0.3*len(top)))[1] if ax is None else ax
     ax.barh([str(o) for o in top.index], top['importance'], xerr=top['std'])
     ax.set(xlabel='increase of the loss when shuffled')
+    without_math(ax)
     return ax
 
 # %% ../../nbs/tabular/25_explain.ipynb #f0c56f02
@@ -160,6 +162,7 @@ def plot_dependence(
         ax.legend()
     else: found.set_axis([str(o) for o in found.index]).plot.bar(ax=ax, rot=30)
     ax.set(xlabel=found.index.name or '', ylabel='mean prediction')
+    without_math(ax)
     return ax
 
 # %% ../../nbs/tabular/25_explain.ipynb #5b1b0f9e
@@ -209,6 +212,7 @@ def plot_embeddings(
     for (x,y),name in zip(xy, values):
         ax.annotate(name, (x, y), xytext=(3, 3), textcoords='offset points', fontsize=8)
     ax.set(title=f'Embedding of {column}')
+    without_math(ax)
     ax.margins(0.15)
     ax.set_aspect('equal', adjustable='datalim') # so that distances in the plot are true
     return ax

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..core.core import UnknownName, UsageError, concise, listed, near, warn
+from ..core.show import without_math
 from ..data.vocab import plain_value
 from ..learner.learner import Learner
 from ..nn.mode import eval_mode
@@ -228,6 +229,7 @@ def plot_factors(
     ax.scatter(*xy.T, s=12)
     labels = _add_labels(ax, xy, [str(names[i])[:40] for i in at])
     ax.set(xlabel=f'component {dims[0]+1}', ylabel=f'component {dims[1]+1}')
+    without_math(ax)
     ax.margins(y=0.1)
     _separate_labels(ax, labels)
     return ax
