@@ -20,10 +20,11 @@ from pathlib import Path
 
 import torch
 
-from ..core.core import UnknownName, UsageError, near, note, whole_file
+from ..core.core import MissingFile, UnknownName, UsageError, near, note, warn, whole_file
 from ..core.state import read_state, write_state
 from ..core.text import visible
 from ..train.optimizer import get_hyper, set_hyper
+from ..data.fingerprint import differences
 from .run import Callback, Cancel, Changer, Run, Watcher
 from .record import Recorder
 
@@ -32,9 +33,11 @@ def save_model(
     file:str|Path, # Name of the file; its folder is created
     model:torch.nn.Module, # Its weights are saved
     opt:torch.optim.Optimizer|None=None, # Its state is saved too
+    *,
+    about:dict|None=None, # What the data means to the model, as of `mylib.data.fingerprint.meaning`
 ):
     "Save the weights of a model as safetensors"
-    state = dict(model=model.state_dict(), opt=None if opt is None else opt.state_dict())
+    state = dict(model=model.state_dict(), opt=None if opt is None else opt.state_dict(), about=about)
     with whole_file(file) as f: write_state(f, state)
 
 # %% ../../nbs/callback/06_keep.ipynb #bc126ed0
@@ -44,21 +47,30 @@ def load_model(
     opt:torch.optim.Optimizer|None=None, # Gets its state, if the file has one
     *,
     strict:bool=True, # Must the names in the file be exactly those of the model?
+    about:dict|None=None, # What the data means now; a warning says if it meant something else when it was saved
 ) -> bool: # Did the file have a state for `opt`?
     "Load the weights of a model"
     if not Path(file).exists():
         there = sorted(o.name for o in Path(file).parent.glob('*.pth')) if Path(file).parent.is_dir() else []
-        raise UsageError(f"There is no file {file}.{near(Path(file).name, there)} "
+        raise MissingFile(f"There is no file {file}.{near(Path(file).name, there)} "
                          f"Saved in that folder: {', '.join(there) or 'nothing'}.")
     device = next(model.parameters(), torch.empty(0)).device
     try: state = read_state(file, device)
     except (OSError, ValueError) as e:
         raise UsageError(f"{file} cannot be read as saved weights: {visible(e).rstrip('.')}. "
                          "Save them again with `learn.save`.") from e
+    if about is not None and isinstance(state, dict): _compare_data(file, state.get('about'), about)
     try: return _load_parts(state, model, opt, strict)
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as e:
         raise UsageError(f"{file} does not fit the model: {visible(' '.join(str(e).split())[:400])} "
                          "Use the architecture that it was saved from.") from e
+
+def _compare_data(file, then, now):
+    "Warn if weights were trained on data that means something else"
+    found = [] if then is None else differences(then, now)
+    if not found: return
+    warn(f"The weights in {file} were trained on other data than this learner has: {'; '.join(found[:3])}. If they are "
+         "only to start from, that is fine; else make the loaders as then.")
 
 def _load_parts(state, model, opt, strict):
     "Load the weights into the model, and the state of the optimizer, if there is one, into `opt`"

@@ -44,7 +44,9 @@ class CSVLogger(Watcher):
     def __init__(self,
         fname:str='history.csv', # File name below the run's path
         append:bool=False, # Add to a file of another logger, and continue its epoch numbers? Otherwise replace it
-    ): self.fname,self.append,self._earlier,self._mine = fname,append,[],None
+    ):
+        self.fname,self.append,self._earlier,self._mine = fname,append,[],None
+        self._written:int|None = None # rows of this fit in the file; `None`: there is no fit
 
     def files(self, run): return [run.path/self.fname]
     def before_fit(self, run):
@@ -53,9 +55,11 @@ class CSVLogger(Watcher):
         self._earlier,self._mine = _read_rows(file) if goes_on else [],file
 
     def after_epoch(self, run): self._write_rows(run)
-    def cleanup(self, run): self._write_rows(run) # if another callback cancelled the end of the last epoch
+    def cleanup(self, run):
+        self._write_rows(run) # if another callback cancelled the end of the last epoch
+        self._written = None
     def _write_rows(self, run):
-        if len(run.history)==self._written: return
+        if self._written in (None, len(run.history)): return # a validation alone leaves the log as it is
         first = int(self._earlier[-1]['epoch'])+1 if self._earlier else 0
         rows = [*self._earlier, *({**r, 'epoch': r['epoch']+first} for r in run.history)]
         with whole_file(run.path/self.fname, 'w') as f: f.write(_to_csv(rows))

@@ -31,6 +31,7 @@ def thread_counts() -> list[int]: # In ascending order; one entry: there is noth
 class BestThreads(Changer):
     "Measures the first steps of a fit on a CPU with several numbers of threads, and goes on with the fastest"
     tries = 2 # steps for each number, at most
+    _before:int|None = None # The number of threads before the fit; `None`: there is no fit
 
     def before_fit(self, run):
         device = next((p.device.type for p in run.model.parameters()), 'cpu')
@@ -68,4 +69,6 @@ class BestThreads(Changer):
     def load_state_dict(self, state):
         self.chosen = state['chosen']
         if self.chosen is not None and len(self._times)>1: torch.set_num_threads(self.chosen)
-    def cleanup(self, _run): torch.set_num_threads(self._before)
+    def cleanup(self, _run):
+        if self._before is not None: torch.set_num_threads(self._before)
+        self._before = None

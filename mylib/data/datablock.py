@@ -18,6 +18,7 @@ import pandas as pd
 from ..core.core import UsageError, concise, isolated_rng, listed, note, reworded
 from ..core.delegates import delegates
 from ..core.part import NotAPart, describe
+from ..core.text import check_text
 from .items import FileList
 from .split import RandomSplitter, check_splits
 from .transform import Pipeline, is_fixed, is_thread_safe
@@ -237,5 +238,10 @@ def _say_unexported(dls):
     steps = {f'block {k}': b for k,b in enumerate(dls.blocks)}
     steps |= {f'`{n}`': getattr(dls.loaders[-1], n) for n in ('item_tfms', 'batch_tfms')}
     for name,o in steps.items():
-        try: describe(o, name)
-        except NotAPart as e: note(f"This data can be trained on, but not exported as it is: {e}")
+        try: _check_texts(describe(o, name), name)
+        except (NotAPart, UsageError) as e: note(f"This data can be trained on, but not exported as it is: {e}")
+
+def _check_texts(d, where):
+    "Raise a `UsageError` for a text that no exported model may contain, such as a label with control characters"
+    if isinstance(d, str): check_text(d, where)
+    for o in [*d, *d.values()] if isinstance(d, dict) else d if isinstance(d, list) else (): _check_texts(o, where)

@@ -33,7 +33,7 @@ from ..data.contract import Loader, as_loader
 from ..data.loader import DataLoader
 from ..data.block import InputBlock
 from ..data.loaders import DataLoaders, our_loader
-from ..data.fingerprint import check_same_meaning
+from ..data.fingerprint import check_same_meaning, meaning
 from ..callback.run import Callback, Changer, Run, check_callbacks
 from ..callback.record import Recorder
 from ..callback.schedule import ParamScheduler
@@ -424,7 +424,7 @@ class Learner:
     ) -> Path: # The file
         "Save the weights"
         path = self._model_file(file)
-        save_model(path, self.model, self.opt if with_opt else None)
+        save_model(path, self.model, self.opt if with_opt else None, about=meaning(self.dls))
         return path
 
     @concise
@@ -435,7 +435,8 @@ class Learner:
     ) -> 'Learner':
         "Load weights that `save` saved"
         opt = self.make_opt(self.lr) if with_opt else None
-        if load_model(self._model_file(file), self.model.to(self.device), opt, strict=strict): self.opt = opt
+        path,about = self._model_file(file),meaning(self.dls) if strict else None
+        if load_model(path, self.model.to(self.device), opt, strict=strict, about=about): self.opt = opt
         return self
 
     @concise
