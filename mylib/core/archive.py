@@ -17,7 +17,7 @@ import bz2, gzip, lzma, os, re, shutil, tarfile, urllib.parse, urllib.request, z
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from .core import UsageError, concise
+from .core import MissingFile, UsageError, concise
 from .download import URLs, download_url, home, url_name, whole_folder
 from .samples import digits_folder
 
@@ -180,7 +180,7 @@ def unpack(
     "Unpack regular files and folders, all or nothing; refuse anything else"
     archive,dest = Path(archive),Path(dest)
     if dest.exists(): raise UsageError(f"{dest} exists already. Remove it, or choose another folder.")
-    if not archive.is_file(): raise UsageError(f"There is no archive {archive}. Check the path.")
+    if not archive.is_file(): raise MissingFile(f"There is no archive {archive}. Check the path.")
     max_size = max(2**27, int(max_ratio*archive.stat().st_size))
     with whole_folder(dest) as folder, _explain_errors(archive, dest):
         writer = _Unpacker(archive, folder, max_bytes, max_files, max_size)
@@ -255,7 +255,7 @@ def untar_data(
     if dest.is_dir() and not force_download: return dest
     packed = local or _get_archive(url, home()/'data' if archive is None else Path(archive), name, force_download)
     if not packed.is_file():
-        raise UsageError(f"There is no archive {packed}. Pass one of `URLs`, an address, or the path of an archive.")
+        raise MissingFile(f"There is no archive {packed}. Pass one of `URLs`, an address, or the path of an archive.")
     if not dest.is_dir(): return unpack(packed, dest, strip=True)
     new = unpack(packed, dest.with_name(f'.{dest.name}-new-{os.getpid()}'), strip=True)
     shutil.rmtree(dest)

@@ -20,7 +20,7 @@ from pathlib import Path, PurePath
 
 from fastcore.foundation import L
 
-from ..core.core import MissingFile, UsageError, file_error, near, note, warn
+from ..core.core import MissingFile, UnknownName, UsageError, file_error, near, note, warn
 from ..core.part import part
 from .transform import is_thread_safe
 
@@ -216,7 +216,7 @@ def _read_value(row, col):
     try: return row[col]
     except KeyError:
         names = [str(o) for o in getattr(row, 'index', row)]
-        raise UsageError(f"There is no column {col!r}; the columns are {names}.{near(col, names)}") from None
+        raise UnknownName(f"There is no column {col!r}; the columns are {names}.{near(col, names)}") from None
 
 # %% ../../nbs/data/01_items.ipynb #1184c0d7
 def _as_text(value):

@@ -221,7 +221,7 @@ def choose_app(
     "Find out what kind of data a path is"
     if getattr(args, 'as_', None): return next(o for o in applications if o.name==args.as_)
     if not path.exists():
-        raise UsageError(f"There is no folder or file {path}. Pass {_choices()}; the current folder is {Path.cwd()}.")
+        raise MissingFile(f"There is no folder or file {path}. Pass {_choices()}; the current folder is {Path.cwd()}.")
     found = [o for o in applications if o.claims(path, args)]
     if len(found)==1: return found[0]
     how = f"could be {' or '.join(o.name for o in found)}" if found else 'is not recognized as data of one kind'

@@ -22,7 +22,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..core.core import UsageError, concise, default_device, isolated_rng, listed
+from ..core.core import UsageError, concise, default_device, isolated_rng, listed, reworded
 from ..data.block import InputBlock, TransformBlock
 from ..data.dataset import without_items
 from ..data.transform import as_slots
@@ -244,7 +244,7 @@ def load_learner(
 def _named(file):
     "A refusal says which file it is about"
     try: yield
-    except UsageError as e: raise UsageError(str(e) if str(file) in str(e) else f'{file}: {e}') from e.__cause__
+    except UsageError as e: raise reworded(e, str(e) if str(file) in str(e) else f'{file}: {e}') from e.__cause__
 
 def _model(file, bundle, learn, given):
     "The model with its weights, which are read only when everything else fits"

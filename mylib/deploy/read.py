@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from ..core.archive import zip_table
-from ..core.core import UsageError
+from ..core.core import MissingFile, UsageError
 from ..core.state import tensor_dtypes
 from ..core.strict import strict_json
 from ..learner.bundle import check_length, check_limits, format_version, most_json
@@ -41,7 +41,7 @@ def _readable(file):
 def _opened(file):
     "The zip `file`, if `learn.export` could have written it"
     if not file.exists():
-        raise UsageError(f"There is no file {file}. Check the path; the current folder is {Path.cwd()}.")
+        raise MissingFile(f"There is no file {file}. Check the path; the current folder is {Path.cwd()}.")
     if not file.is_file():
         raise UsageError(f"{file} is a folder or a device, not an exported model. "
                          "Pass a file that `learn.export` wrote.")

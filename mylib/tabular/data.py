@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.core import UsageError, concise, note
+from ..core.core import MissingFile, UsageError, concise, note
 from ..core.delegates import delegates
 from ..data.block import TransformBlock
 from ..data.split import IndexSplitter, RandomSplitter
@@ -122,7 +122,7 @@ def read_table(
 ) -> pd.DataFrame:
     "Read a CSV file; an error says how to fix the call"
     if not Path(csv).is_file():
-        raise UsageError(f"There is no file {csv}. Check the path; the current folder is {Path.cwd()}.")
+        raise MissingFile(f"There is no file {csv}. Check the path; the current folder is {Path.cwd()}.")
     try: return _check_header(csv, pd.read_csv(csv, skipinitialspace=skipinitialspace, **kwargs), kwargs)
     except UnicodeDecodeError as e:
         raise UsageError(f"{csv} is not encoded in UTF-8 ({e.reason} at byte {e.start}). "

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from ..core.core import MissingFile, UsageError
+from ..core.core import MissingFile, NoPermission, UsageError
 
 # %% ../../nbs/vision/01_decode.ipynb #8bdf07f5
 _names = 'JPEG PNG GIF BMP TIFF WEBP PPM AVIF JPEG2000'.split()
@@ -55,6 +55,8 @@ def open_checked(
     except (UsageError, MemoryError): raise
     except FileNotFoundError as e:
         raise MissingFile(f"There is no file {name}. Check the path; the current folder is {Path.cwd()}.") from e
+    except PermissionError as e:
+        raise NoPermission(f"{name} may not be read: {e.strerror}. Give yourself the right to read it.") from e
     except Image.DecompressionBombError as e:
         raise UsageError(f"{name} is too large: {e} (at most {Image.MAX_IMAGE_PIXELS} pixels). "
                          "If you trust it, raise `PIL.Image.MAX_IMAGE_PIXELS`.") from e
