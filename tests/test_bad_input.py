@@ -23,7 +23,9 @@ from mylib.data.loader import DataLoader
 from mylib.data.loaders import DataLoaders
 from mylib.data.split import ColSplitter, IndexSplitter, RandomSplitter
 from mylib.data.transform import Transform
+from mylib.deploy.load import load_learner
 from mylib.learner.learner import Learner
+from mylib.tabular.data import TabularDataLoaders
 from mylib.vision.block import ImageBlock
 from mylib.vision.data import ImageDataLoaders
 from mylib.vision.image import PILImage
@@ -607,3 +609,21 @@ def test_ctrl_c_in_every_phase(path, event, capsys):
     learn.fit_one_cycle(2, checkpoint='ckpt', resume=True)
     assert [r['epoch'] for r in learn.history]==[0, 1]
 
+
+
+python_errors = dict(
+    missing_model=(FileNotFoundError, lambda path: load_learner(path/'none.mylib')),
+    missing_picture=(FileNotFoundError, lambda path: PILImage.create(path/'none.png')),
+    missing_folder=(FileNotFoundError, lambda path: get_image_files(path/'none')),
+    missing_data=(FileNotFoundError, lambda path: ImageDataLoaders.from_folder(path/'none', valid_pct=0.2)),
+    missing_table=(FileNotFoundError, lambda path: TabularDataLoaders.from_csv(path/'none.csv', y_names='y')),
+    missing_item=(FileNotFoundError, lambda path: block(get_items=None, splitter=IndexSplitter([0])).datasets([path/'circle'/'none.png', *get_image_files(path)]).valid[0]),
+    unknown_arch=(KeyError, lambda path: vision_learner(folder(path), 'resnet43', pretrained=False)),
+    sample_out_of_range=(IndexError, lambda path: folder(path).train_ds[999]),
+    class_for_model=(TypeError, lambda path: Learner(folder(path), nn.Linear)))
+
+@pytest.mark.parametrize('kind,do', python_errors.values(), ids=python_errors.keys())
+def test_an_error_is_also_the_one_that_a_program_would_catch(path, kind, do):
+    with pytest.raises(kind) as caught: do(path)
+    assert isinstance(caught.value, UsageError)
+    assert not str(caught.value).startswith(("'", '"'))
