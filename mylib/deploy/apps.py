@@ -104,7 +104,7 @@ class Images(Application):
             raise MissingFile(f"There is no folder {path}. Pass a folder of images with one sub-folder a class; "
                              f"the current folder is {Path.cwd()}.")
         split = split_names(path)
-        how = dict(valid_pct=0.2) if split is None else dict(train=split[0], valid=split[1])
+        how = dict(valid_pct=0.2) if split is None else {} # the folders are found, and said, by `split_folders`
         path = _training_folder(path)
         return ImageDataLoaders.from_folder(path, seed=args.seed, bs=args.bs, item_tfms=Resize(args.size),
                                             batch_tfms=aug_transforms(), **how)
