@@ -183,8 +183,8 @@ def _tiles(learn):
 def _said(said):
     "Warnings and notes, each once, in the order in which they came"
     lines = ''.join(f'<li>{esc(o)}</li>' for o in dict.fromkeys(said))
-    return html_section('Said on the way', f'<ul>{lines}</ul>',
-                        'Warnings and notes of the library. Is each of them meant?')
+    return html_section('Warnings and notes', f'<ul>{lines}</ul>',
+                        'What the library said while the model was made. Is each of them meant?')
 
 def _facts(learn, facts):
     "Model, loss, optimizer, what the caller knows, and versions"
