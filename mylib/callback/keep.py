@@ -81,14 +81,15 @@ def _load_parts(state, model, opt, strict):
 
 # %% ../../nbs/callback/06_keep.ipynb #a1c02bf8
 _lower_words = frozenset("""loss error err mse mae mape smape msle rmse rmspe mare brier nll hamming perplexity ppl wer
-cer mer ter fid distance dist divergence kl entropy deviance ece pinball fpr fnr rank""".split())
+cer mer ter fid distance dist divergence kl entropy deviance ece pinball fpr fnr logloss wmae crps""".split())
 _higher_words = frozenset("""accuracy acc f1 fbeta precision recall auc auroc auprc roc ap map jaccard iou miou dice
 kappa matthews mcc r2 corr correlation variance bleu rouge meteor psnr ssim ndcg mrr hit sensitivity specificity tpr
-tnr""".split())
+tnr top score pearson spearman lwlrap pfbeta""".split())
 
 def _guess_better(name):
     "Return the better direction of a column by the words in its name; `None`: they do not say"
     words = set(re.split(r'[^a-z0-9]+', re.sub('([a-z0-9])([A-Z])', r'\1_\2', name).lower()))
+    words |= {o.rstrip('0123456789') for o in words}
     lower,higher = bool(words&_lower_words),bool(words&_higher_words)
     return None if lower==higher else 'lower' if lower else 'higher'
 

@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from ..core.core import UsageError, numbered, warn
+from ..core.core import UsageError, note, numbered, warn
 from ..train.metric import Mean, as_metric
 from ..train.shapes import NoAccidents, described
 from ..train.optimizer import Hyper, has_hyper
@@ -58,7 +58,7 @@ class Recorder(Watcher):
 
     def _clear(self):
         self.history,self.losses = [],[]
-        self.hypers,self._said_nan = dict(lr=[], mom=[]),False
+        self.hypers,self._said_nan,self._said_whole = dict(lr=[], mom=[]),False,False
 
     @property
     def metric_names(self): return ['train_loss', 'valid_loss', *self.titles]
@@ -84,7 +84,8 @@ class Recorder(Watcher):
         self._mean = _Average()
         self._tracked = [(self.hypers[n], Hyper(run.opt, n)) for n in self.hypers if has_hyper(run.opt, n)]
     def before_valid(self, run):
-        if self._valid.func is not run.loss_func: self._valid = Mean(run.loss_func or _no_loss)
+        loss_func = _no_loss if run.loss_func is None else run.loss_func
+        if self._valid.func is not loss_func: self._valid = Mean(loss_func)
         for m in (self._valid, *self.metrics): m.reset()
 
     def after_batch(self, run):
@@ -104,9 +105,18 @@ class Recorder(Watcher):
         self._row = dict(epoch=run.epoch, train_loss=train_loss)
 
     def after_valid(self, _run):
-        self.last = dict(valid_loss=self._valid.value, **{t: m.value for t,m in zip(self.titles, self.metrics)})
+        self.last = dict(valid_loss=self._loss_of_set(), **{t: m.value for t,m in zip(self.titles, self.metrics)})
         if not self._said_nan: self._said_nan = _warn_nan_results(self.last, dict(zip(self.titles, self.metrics)))
         if getattr(self, '_row', None) is not None: self._add_row(self.last)
+
+    def _loss_of_set(self):
+        "Return the loss of the validation set; say once if it is no mean over samples"
+        value = self._valid.value
+        if self._valid.is_whole and not self._said_whole:
+            note("The loss is no mean over samples, so `valid_loss` is its value for the whole validation set at once. "
+                 "It cannot be compared with `train_loss`, which is a mean over batches.")
+            self._said_whole = True
+        return value
 
     def after_epoch(self, _run):
         if self._row is not None: self._add_row({})

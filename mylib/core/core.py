@@ -12,10 +12,11 @@ Docs: https://mylib-team.github.io/mylib/core/core.html.md"""
 __all__ = ['F', 'near', 'UsageError', 'MissingFile', 'NoPermission', 'UnknownName', 'OutOfRange', 'WrongType',
            'file_error', 'reworded', 'MylibWarning', 'MylibNote', 'warn', 'note', 'hearing', 'check_option',
            'concise', 'listed', 'numbered', 'Lock', 'CannotWrite', 'whole_file', 'mix', 'generator', 'set_seed',
-           'rng_state', 'set_rng_state', 'isolated_rng', 'isolated_torch_rng', 'default_device', 'to_device']
+           'rng_state', 'set_rng_state', 'isolated_rng', 'isolated_torch_rng', 'default_device', 'rebuilt',
+           'to_device']
 
 # %% ../../nbs/core/00_core.ipynb #a04f29ae
-import difflib, functools, hashlib, inspect, itertools, os, random, re, sys, threading, warnings
+import copy, difflib, functools, hashlib, inspect, itertools, os, random, re, sys, threading, warnings
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -298,6 +299,17 @@ def default_device() -> torch.device: # 'cuda', else 'mps', else 'cpu'
     if torch.backends.mps.is_available(): return torch.device('mps')
     return torch.device('cpu')
 
+# %% ../../nbs/core/00_core.ipynb #e78e863d
+def rebuilt(
+    x:tuple|list|dict, # Also a named tuple, or a dict of another library
+    values:Iterable, # As many as `x` has, in its order
+): # Of the kind of `x`
+    "Return a container like `x` with other values"
+    if not isinstance(x, dict): return type(x)(*values) if hasattr(x, '_fields') else type(x)(values)
+    new = copy.copy(x)
+    for k,v in zip(list(x), values): new[k] = v
+    return new
+
 # %% ../../nbs/core/00_core.ipynb #7db64f5e
 def to_device(
     x, # A tensor, or nested tuples, lists and dicts of tensors; anything else is returned unchanged
@@ -308,6 +320,6 @@ def to_device(
     "Move every tensor in `x` to `device`"
     device = default_device() if device is None else device
     if isinstance(x, Tensor): return x.to(device, non_blocking=non_blocking)
-    if isinstance(x, dict): return {k: to_device(v, device, non_blocking=non_blocking) for k,v in x.items()}
-    if isinstance(x, (tuple, list)): return type(x)(to_device(o, device, non_blocking=non_blocking) for o in x)
-    return x
+    if not isinstance(x, (dict, tuple, list)): return x
+    inner = x.values() if isinstance(x, dict) else x
+    return rebuilt(x, (to_device(o, device, non_blocking=non_blocking) for o in inner))

@@ -14,8 +14,10 @@ __all__ = ['end', 'not_ours', 'Loader', 'next_batch', 'Foreign', 'as_loader', 'I
 
 # %% ../../nbs/data/15_contract.ipynb #d324e589
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
+from torch.utils.data import IterableDataset, default_collate
 
 from ..core.core import Lock, UsageError, WrongType, concise, isolated_rng, to_device
 from .transform import as_slots, is_thread_safe
@@ -111,7 +113,10 @@ class Foreign(Loader):
     @property
     def blocks(self):
         if self._blocks is None:
-            with isolated_rng(): first = next(iter(self.loader), end) if self.dataset is None else self.dataset[0]
+            as_is = getattr(self.loader, 'collate_fn', default_collate) is default_collate
+            by_index = self.dataset is not None and as_is and not isinstance(self.dataset, IterableDataset)
+            ds:Any = self.dataset
+            with isolated_rng(): first = ds[0] if by_index else next(iter(self.loader), end)
             if first is end: raise UsageError(f"{self!r} gave no batch. Check its data.")
             self._blocks = _plain_blocks(first)
         return self._blocks
@@ -172,7 +177,12 @@ class Indexed(Samples):
         i = i if self.idxs is None else self.idxs[i]
         if self._is_safe: return self.dataset[i]
         with self.lock: return self.dataset[i]
-    def rows(self, idxs): return self.dataset.__getitems__(idxs)
+    def rows(self, idxs):
+        found = self.dataset.__getitems__(idxs)
+        if not isinstance(found, list): return found
+        samples = [as_slots(tuple(o) if isinstance(o, list) else o) for o in found] # as PyTorch's `Subset` returns them
+        batch = tuple(b.collate(list(o), samples) for b,o in zip(self.blocks, zip(*samples)))
+        return batch if isinstance(found[0], (tuple, list)) else batch[0]
     def item(self, i): return self[i]
     def at(self, idxs): return Indexed(self.dataset, [i if self.idxs is None else self.idxs[i] for i in idxs])
     def on_items(self, items, **_kind): return Indexed(items)

@@ -11,7 +11,7 @@ Docs: https://mylib-team.github.io/mylib/data/copies.html.md"""
 __all__ = ['find_copies', 'warn_of_copies']
 
 # %% ../../nbs/data/20_copies.ipynb #dd259ed6
-import hashlib, os
+import hashlib, os, stat
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,8 +22,9 @@ from ..core.core import warn
 _piece = 4096 # bytes
 
 def _size(file):
-    try: return os.stat(file).st_size
+    try: info = os.stat(file)
     except OSError: return None # a missing file is reported, by its item, where it is opened
+    return info.st_size if stat.S_ISREG(info.st_mode) else None # an item may be a folder
 
 def _ends(file):
     "Hash the beginning and the end of a file"

@@ -23,7 +23,7 @@ from fastcore.foundation import L
 from ..core.core import Lock, OutOfRange, UsageError, concise, reworded
 from .transform import Pipeline, as_slots, setup_pipeline, step_name
 from .split import check_splits
-from .block import TransformBlock
+from .block import TargetBlock, TransformBlock
 from .target import Targets
 from .trace import Getter, brief, failed_step, shorten
 
@@ -69,6 +69,10 @@ class Samples:
     @property
     def marks(self) -> Sequence:
         "What tells these samples, in their order, from others: items or arrays; empty if it is not known"
+        return ()
+    @property
+    def target_marks(self) -> Sequence:
+        "The encoded targets of these samples, where they are cheap to make; empty otherwise"
         return ()
     @property
     def targets(self) -> Targets:
@@ -123,6 +127,10 @@ class Datasets(Samples):
     def __len__(self): return len(self.items)
     @property
     def marks(self): return self.items
+    @property
+    def target_marks(self):
+        slots = [k for k,b in enumerate(self.blocks) if k>=self.n_inp and isinstance(b, TargetBlock) and b.check_all]
+        return [self.slot(k, i) for k in slots for i in range(len(self))]
     def item(self, i): return item_at(self.items, i)
     @concise
     def __getitem__(self, i):

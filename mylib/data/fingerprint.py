@@ -77,6 +77,7 @@ def fingerprint(
     train,sets = dls.train,[dl.samples for dl in dls.loaders]
     return dict(batches=len(train), batch_size=train.batch_size, samples=[None if o is None else len(o) for o in sets],
                 items=' '.join('none' if o is None else hash_items(o.marks, root) for o in sets),
+                targets=' '.join('none' if o is None else hash_items(o.target_marks) for o in sets),
                 item_tfms=as_setting(getattr(train, 'item_tfms', [])),
                 train_tfms=as_setting(getattr(train, 'batch_tfms', [])), **meaning(dls))
 
@@ -93,6 +94,9 @@ def differences(
     if type(saved)==type(now)==list and len(saved)==len(now) and sorted(map(str, saved))!=sorted(map(str, now)):
         return [d for i,(a,b) in enumerate(zip(saved, now)) for d in differences(a, b, f'{place}[{i}]')]
     if saved==now: return []
+    if type(saved)==type(now)==list and (new := [o for o in now if o not in saved])!=[o for o in saved if o not in now]:
+        gone = [o for o in saved if o not in now]
+        return [f"{visible(place)} has {_abbreviate(new)} now that was not there then, and lacks {_abbreviate(gone)}"]
     return [f"{visible(place or 'it')} is {_abbreviate(now)} now and was {_abbreviate(saved)} then"]
 
 def _abbreviate(o):

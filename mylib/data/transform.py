@@ -18,6 +18,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from functools import partial, singledispatchmethod
 from operator import attrgetter, itemgetter
+from typing import Any
 
 import torch
 
@@ -110,7 +111,7 @@ class Pipeline:
     def __init__(self,
         fs:Sequence[Callable]|Callable=(), # Functions or transforms, or a single one
     ):
-        self.fs = list(fs) if isinstance(fs, (list, tuple, Pipeline)) else [fs]
+        self.fs:list[Any] = list(fs) if isinstance(fs, (list, tuple, Pipeline)) else [fs]
         for f in self.fs:
             if callable(f): continue
             raise TypeError(f"A step of a Pipeline must be callable, but {f!r} is {type(f).__name__}. "
@@ -125,6 +126,8 @@ class Pipeline:
     def __iter__(self): return iter(self.fs)
     def __len__(self): return len(self.fs)
     def __getitem__(self, i): return self.fs[i]
+    @property
+    def thread_safe(self): return all(is_thread_safe(f) for f in self.fs)
     def __repr__(self): return ' -> '.join(step_name(f) for f in self.fs) or 'nothing'
 
 # %% ../../nbs/data/00_transform.ipynb #bae43702

@@ -104,10 +104,10 @@ class Images(Application):
             raise MissingFile(f"There is no folder {path}. Pass a folder of images with one sub-folder a class; "
                              f"the current folder is {Path.cwd()}.")
         split = split_names(path)
-        how = dict(valid_pct=0.2) if split is None else {} # the folders are found, and said, by `split_folders`
+        valid_pct = 0.2 if split is None else None # folders are found, and said, by `split_folders`
         path = _training_folder(path)
         return ImageDataLoaders.from_folder(path, seed=args.seed, bs=args.bs, item_tfms=Resize(args.size),
-                                            batch_tfms=aug_transforms(), **how)
+                                            batch_tfms=aug_transforms(), valid_pct=valid_pct)
     def learner(self, dls, args, out):
         return vision_learner(dls, args.arch, pretrained=args.pretrained, weights=args.weights, metrics=accuracy,
                               path=out)

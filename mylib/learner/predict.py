@@ -22,7 +22,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-from ..core.core import UsageError, isolated_rng
+from ..core.core import UsageError, isolated_rng, rebuilt
 from ..nn.mode import eval_mode, keep_modes
 from ..train.per_sample import per_sample
 from ..train.shapes import described
@@ -86,8 +86,8 @@ def _plain(x):
 def _map(f, x):
     "Apply `f` to all tensors of `x`"
     if isinstance(x, Tensor): return f(x)
-    if isinstance(x, dict): return type(x)({k: _map(f, o) for k,o in x.items()})
-    return type(x)(_map(f, o) for o in x) if isinstance(x, (tuple, list)) else x
+    if not isinstance(x, (tuple, list, dict)): return x
+    return rebuilt(x, (_map(f, o) for o in (x.values() if isinstance(x, dict) else x)))
 
 _to_cpu = partial(_map, lambda t: t.detach().cpu())
 

@@ -34,8 +34,10 @@ def _first_item(dl):
 
 def _largest_gap(a, b):
     "Return the largest difference of two outputs, relative if they are large; infinity if they are of different kinds"
-    if isinstance(a, (tuple, list)) and type(a)==type(b) and len(a)==len(b):
+    if isinstance(a, dict) and isinstance(b, dict): a,b = [*a.keys(), *a.values()],[*b.keys(), *b.values()]
+    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)) and len(a)==len(b):
         return max((_largest_gap(*o) for o in zip(a, b)), default=0.)
+    if not isinstance(a, Tensor) and a==b: return 0.
     if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape==b.shape): return float('inf')
     a,b = (o.detach().cpu().double().nan_to_num(nan=1e9) for o in (a, b))
     return ((a-b).abs()/(1+b.abs())).max().item() if a.numel() else 0.
@@ -65,5 +67,7 @@ def compare_predictors(
                          "Do it in a marked transform, or hand it over: export(..., parts={'mine': it}).")
 
 def _brief(outputs):
-    first = outputs[0][0] if isinstance(outputs[0], (tuple, list)) else outputs[0]
-    return [round(o, 4) for o in first.flatten()[:5].tolist()]
+    first = outputs[0]
+    while not isinstance(first, Tensor) and isinstance(first, (tuple, list, dict)) and len(first):
+        first = next(iter(first.values() if isinstance(first, dict) else first))
+    return [round(o, 4) for o in first.flatten()[:5].tolist()] if isinstance(first, Tensor) else first

@@ -21,8 +21,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ..core.core import UsageError, check_option
-from .per_sample import is_row_mean, n_rows, n_terms
+from ..core.core import UsageError, check_option, rebuilt, warn
+from .per_sample import is_row_mean, n_terms
 
 # %% ../../nbs/train/03_metric.ipynb #a59f4625
 def _to_float64(x):
@@ -101,8 +101,38 @@ def _get_sums(f):
     sums = _get_sums(f.func)
     return sums and partial(sums, *f.args, **f.keywords)
 
+# %% ../../nbs/train/03_metric.ipynb #a306012f
+def _leaves(x):
+    "Return all tensors and other values in `x`"
+    inner = x.values() if isinstance(x, dict) else x
+    return [v for o in inner for v in _leaves(o)] if isinstance(x, (tuple, list, dict)) else [x]
+
+def _count_rows(x):
+    "Return the number of samples in a slot of targets; a list has one entry a sample"
+    if isinstance(x, dict): return _count_rows(next(iter(x.values())))
+    return _count_rows(x[0]) if isinstance(x, tuple) else len(x)
+
+def _is_tensors(batch):
+    "Does a batch of predictions and targets consist of tensors with a row a sample?"
+    if any(isinstance(o, list) for o in batch[1:]): return False
+    found = _leaves(batch)
+    return all(isinstance(o, Tensor) and o.ndim>0 and len(o)==len(found[-1]) for o in found)
+
+def _close(a, b): return math.isclose(a, b, rel_tol=1e-4)
+
+def _detach(x):
+    inner = x.values() if isinstance(x, dict) else x
+    return rebuilt(x, map(_detach, inner)) if isinstance(x, (tuple, list, dict)) else x.detach()
+
+def _join(batches):
+    "Return all batches as one"
+    first = batches[0]
+    if isinstance(first, dict): return rebuilt(first, (_join([o[k] for o in batches]) for k in first))
+    return rebuilt(first, map(_join, zip(*batches))) if isinstance(first, (tuple, list)) else torch.cat(batches)
+
 # %% ../../nbs/train/03_metric.ipynb #b9e68903
 _enough = 3 # batches that show a mean over rows; with three cuts each, a coincidence is out of the question
+_most_bytes = 2**28 # kept for a function that needs the whole set
 
 class Mean(Metric):
     "The value of `func` over the whole set: a mean over rows, or what `func` returns for all of them"
@@ -116,9 +146,10 @@ class Mean(Metric):
         self.finish = finish or getattr(inner, 'finish', None)
         self.better,self.of = getattr(inner, 'better', None),getattr(inner, 'of', None)
         self._shown:int|None = 0 # batches that have shown a mean over rows; `None`: it is none
+        self._can_keep = True # may batches be kept?
         self.reset()
 
-    def reset(self): self.total,self.count,self._kept = 0.,0,[]
+    def reset(self): self.total,self.count,self._kept,self._bytes = 0.,0,[],0
     def update(self, pred, *targs):
         sums = _get_sums(self.func)
         if sums: self._add(*sums(pred, *targs))
@@ -127,11 +158,11 @@ class Mean(Metric):
     def add(self, value, pred, *targs):
         "Add a batch for which `func` returned `value`"
         terms = n_terms(self.func, pred, *targs)
-        n = n_rows(targs[0] if targs else pred) if terms is None else terms
+        n = _count_rows(targs[0] if targs else pred) if terms is None else terms
         value = value.detach() if isinstance(value, Tensor) else value
         total = _to_float64(value)*_to_float64(n)
         self._add(total if terms is None else total.where(n>0, 0.), n) # the mean of no terms is NaN
-        if terms is None and self._shown!=_enough: self._try(value, _detach((pred, *targs)))
+        if terms is None and self._shown!=_enough: self._try(float(value), (pred, *targs))
 
     def _add(self, total, count):
         total = total.detach() if isinstance(total, Tensor) else total
@@ -140,15 +171,27 @@ class Mean(Metric):
     @torch.no_grad()
     def _try(self, value, batch):
         "Keep the batch until the function has shown that it is a mean over rows"
-        self._kept.append(batch)
-        if self._shown is None: return
-        whole = float(self.func(*batch)) if _is_tensors(batch) else math.nan
-        if not math.isclose(whole, float(value), rel_tol=1e-4, abs_tol=1e-6): self._shown = _enough # changed by others
-        else:
-            shows = is_row_mean(self.func, whole, *batch)
-            self._shown = None if shows is False else self._shown+bool(shows)
+        batch = _detach(batch) if _is_tensors(batch) else None
+        if batch is None: self._shown = _enough # lists of samples: nothing can be cut
+        elif self._shown is not None:
+            whole = float(self.func(*batch))
+            if not (_close(whole, value) or whole!=whole and value!=value): self._shown = _enough # changed by others
+            else:
+                shows = is_row_mean(self.func, whole, *batch)
+                self._shown = None if shows is False else self._shown+bool(shows)
         if self._shown==_enough: self._kept = []
+        elif self._can_keep: self._keep(batch)
 
+    def _keep(self, batch):
+        self._bytes += sum(o.nbytes for o in _leaves(batch))
+        shapes = [[o.shape[1:] for o in _leaves(b)] for b in (*self._kept[:1], batch)]
+        if self._bytes<=_most_bytes and shapes[0]==shapes[-1]: self._kept.append(batch)
+        else: self._kept,self._can_keep = [],False
+
+    @property
+    def is_whole(self) -> bool:
+        "Is the function no mean over rows, and its value that of all rows at once?"
+        return self._shown is None and len(self._kept)>1
     @property
     def value(self) -> float:
         "The value over all batches since the last `reset`; `nan` without any"
@@ -156,25 +199,13 @@ class Mean(Metric):
         if len(self._kept)>1 and self._shown!=_enough:
             with torch.no_grad(): mean = float(self.func(*_join(self._kept)))
         else: mean = float(self.total)/float(self.count)
+        if self._shown is None and not self._can_keep: warn(_averaged(self.name))
         return self.finish(mean) if self.finish else mean
 
-def _detach(x):
-    if isinstance(x, dict): return {k: _detach(o) for k,o in x.items()}
-    if isinstance(x, (tuple, list)): return type(x)(_detach(o) for o in x)
-    return x.detach() if isinstance(x, Tensor) else x
-
-def _is_tensors(x):
-    "Is everything in `x` a tensor with rows?"
-    inner = list(x.values()) if isinstance(x, dict) else x
-    if isinstance(inner, (tuple, list)): return all(map(_is_tensors, inner))
-    return isinstance(x, Tensor) and x.ndim>0
-
-def _join(batches):
-    "Return all batches as one"
-    first = batches[0]
-    if isinstance(first, dict): return {k: _join([o[k] for o in batches]) for k in first}
-    if isinstance(first, (tuple, list)): return type(first)(_join(o) for o in zip(*batches))
-    return torch.cat(batches)
+def _averaged(name):
+    return (f"`{name}` is no mean over samples, and its batches cannot be joined, being too large or of different "
+            "shapes. So its mean over the batches is shown, which depends on their size. Say what to add up: "
+            "`from_sums`.")
 
 # %% ../../nbs/train/03_metric.ipynb #b1c4e775
 def _create_metric(cls):

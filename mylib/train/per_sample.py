@@ -18,6 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..core.core import rebuilt
 from .losses import class_terms
 
 # %% ../../nbs/train/02_per_sample.ipynb #ce7d86cb
@@ -40,8 +41,8 @@ def _compute_elementwise(loss_func, pred, targ):
 
 def _cut(x, rows):
     "Return some `rows`, a slice, of a batch"
-    if isinstance(x, dict): return {k: _cut(o, rows) for k,o in x.items()}
-    return type(x)(_cut(o, rows) for o in x) if isinstance(x, (tuple, list)) else x[rows]
+    if isinstance(x, dict): return rebuilt(x, (_cut(o, rows) for o in x.values()))
+    return rebuilt(x, (_cut(o, rows) for o in x)) if isinstance(x, (tuple, list)) else x[rows]
 
 # %% ../../nbs/train/02_per_sample.ipynb #7990fcb4
 def per_sample(
@@ -68,6 +69,8 @@ def n_terms(
     return class_terms(targ[0], loss_func.weight, loss_func.ignore_index)
 
 # %% ../../nbs/train/02_per_sample.ipynb #37ce2ebb
+_agree,_differ = 5e-6,2e-2 # relative; a curved function of parts that differ by d is off by about d*d/8
+
 def is_row_mean(
     f:Callable, # A loss or a metric: called with predictions and targets
     whole:float, # Its value for the batch
@@ -75,10 +78,12 @@ def is_row_mean(
     *targ, # Targets
 ) -> bool|None: # `None`: this batch does not show it
     "Tell whether `f` is a mean over rows, by cutting a batch in two at three places"
-    n,differ = n_rows(targ[0] if targ else pred),False
+    n,shown = n_rows(targ[0] if targ else pred),False
     for k in sorted({max(1, n//d) for d in (2, 3, 5)} if n>1 else []):
         try: a,b = (float(f(*_cut((pred, *targ), rows))) for rows in (slice(k), slice(k, n)))
         except Exception: return False # a function that a part is not enough for
-        if not math.isclose((k*a+(n-k)*b)/n, whole, rel_tol=1e-4, abs_tol=1e-6): return False
-        differ = differ or not math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-6)
-    return True if differ else None
+        if not all(map(math.isfinite, (a, b, whole))): continue
+        size = max(abs(a), abs(b), abs(whole))
+        if abs((k*a+(n-k)*b)/n-whole)>_agree*size: return False
+        shown = shown or abs(a-b)>_differ*size
+    return True if shown else None

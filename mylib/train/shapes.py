@@ -12,9 +12,7 @@ Docs: https://mylib-team.github.io/mylib/train/shapes.html.md"""
 __all__ = ['NoAccidents', 'described', 'function_name', 'first_loss']
 
 # %% ../../nbs/train/15_shapes.ipynb #32216495
-import math
 from collections.abc import Callable
-from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -23,10 +21,11 @@ from torch.overrides import TorchFunctionMode
 from ..core.core import UsageError
 
 # %% ../../nbs/train/15_shapes.ipynb #14af351a
-_elementwise = frozenset("""add sub subtract rsub mul multiply div divide true_divide floor_divide pow fmod remainder
-eq ne lt le gt ge equal greater less maximum minimum fmax fmin logical_and logical_or logical_xor bitwise_and bitwise_or
-atan2 hypot xlogy __and__ __or__ __xor__ mse_loss l1_loss smooth_l1_loss huber_loss kl_div gaussian_nll_loss
-poisson_nll_loss binary_cross_entropy_with_logits""".split())
+_elementwise = frozenset("""add sub subtract rsub mul multiply div divide true_divide floor_divide pow fmod remainder eq ne
+lt le gt ge equal greater less maximum minimum fmax fmin logical_and logical_or logical_xor bitwise_and bitwise_or atan2
+hypot xlogy __and__ __or__ __xor__ mse_loss l1_loss smooth_l1_loss huber_loss kl_div gaussian_nll_loss
+poisson_nll_loss binary_cross_entropy_with_logits dist logaddexp isclose lerp cosine_similarity
+pairwise_distance hinge_embedding_loss""".split())
 
 def _name(func):
     "Return the name of an operation: `sub` for `-`, in place or reversed"
@@ -43,20 +42,33 @@ class NoAccidents(TorchFunctionMode):
         targs:tuple, # The targets
     ):
         super().__init__()
-        self.what = what
-        self.preds,self.targs = _shapes(preds),_shapes(targs)
+        self.what,self.preds,self.targs = what,_shapes(preds),_shapes(targs)
+        self._origin:dict[int,tuple] = {} # id to the tensor (so that the id stays in use) and its sources
+        for x,name in ((preds, 'pred'), (targs, 'targ')): self._note(x, {name})
+
+    def _note(self, x, origin):
+        if isinstance(x, Tensor): self._origin[id(x)] = x,self._from(x)|origin
+        elif isinstance(x, (tuple, list, dict)):
+            for o in x.values() if isinstance(x, dict) else x: self._note(o, origin)
+    def _from(self, x): return self._origin[id(x)][1] if id(x) in self._origin else set()
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if _name(func) in _elementwise: self._check([o for o in args[:2] if isinstance(o, Tensor)])
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        xs = [o for v in (*args, *kwargs.values()) for o in (v if isinstance(v, (tuple, list)) else [v])]
+        xs = [o for o in xs if isinstance(o, Tensor)]
+        if len(xs)>1 and _name(func) in _elementwise: self._check(*xs[:2])
+        out = func(*args, **kwargs)
+        self._note(out, set().union(*map(self._from, xs)))
+        return out
 
-    def _check(self, xs):
-        if len(xs)<2 or xs[0].shape==xs[1].shape: return
-        a,b = (tuple(o.shape) for o in xs)
-        named = a in self.preds and b in self.targs or b in self.preds and a in self.targs
-        if not (a and b and _fit(a, b) and (named or len(a)!=len(b) and _repeats_both(a, b))): return
-        raise UsageError(f"{self.what} combines tensors of the shapes {a} and {b}, each of which is repeated to fit "
-                         f"the other. The predictions are {_listed(self.preds)}, the targets {_listed(self.targs)}. "
+    def _check(self, x, y):
+        a,b,of = tuple(x.shape),tuple(y.shape),(self._from(x), self._from(y))
+        if a==b or of not in (({'pred'}, {'targ'}), ({'targ'}, {'pred'})): return
+        first,second = (self.preds, self.targs) if of[0]=={'pred'} else (self.targs, self.preds)
+        named = a in first and b in second and _fit(a, b) and len(a)*len(b)>0
+        if not (named or (*a, 1)==b or (*b, 1)==a): return
+        raise UsageError(f"{self.what} combines tensors of the shapes {a} and {b}, which PyTorch repeats until they "
+                         f"fit. The predictions are {_listed(self.preds)}, the targets {_listed(self.targs)}. "
                          "Bring them to one shape, such as pred.squeeze(-1) or targ.view_as(pred); if the repetition "
                          "is meant, write it: targ.expand_as(pred).")
 
@@ -69,11 +81,6 @@ def _shapes(x):
 def _listed(shapes): return ' and '.join(map(str, shapes)) or 'none'
 
 def _fit(a, b): return all(m==n or 1 in (m, n) for m,n in zip(a[::-1], b[::-1])) # else PyTorch refuses it
-
-def _repeats_both(a, b):
-    "Is the result of an operation on the shapes `a` and `b` larger than either?"
-    result = [max(o) for o in zip_longest(a[::-1], b[::-1], fillvalue=1)]
-    return math.prod(result)>max(math.prod(a), math.prod(b))
 
 # %% ../../nbs/train/15_shapes.ipynb #8247312d
 def described(
@@ -103,7 +110,7 @@ def first_loss(
     except UsageError as e: raise UsageError(f"{e} (The loss `{name}` was called with {given}.)") from e
     except (torch.OutOfMemoryError, MemoryError): raise
     except (AttributeError, TypeError, IndexError, ValueError, RuntimeError) as e:
-        raise UsageError(f"The loss `{name}` fails on {given}: {type(e).__name__}: {str(e).splitlines()[0]}. "
+        raise UsageError(f"The loss `{name}` fails on {given}: {type(e).__name__}: {(str(e).splitlines() or [''])[0]}. "
                          "Pass a loss_func that fits the model's output and the targets, or change the model.") from e
     if isinstance(loss, Tensor) and loss.numel()==1: return loss
     raise UsageError(f"The loss `{name}` returns {described(loss)} for {given}, but must return a tensor with one "

@@ -165,8 +165,12 @@ def choose_values(
 ) -> tuple: # What becomes black, and what white
     "Choose the range of the images of a dataset, and say it unless they all have 8 bits"
     n = len(items)
-    picked = [items[k*n//min(n, most)] for k in range(min(n, most))]
+    def pick(k): return [items[i*n//min(n, k)] for i in range(min(n, k))]
+    picked = pick(min(most, 8))
     found = [o for o in map(_limits_of, picked) if o is not None]
+    if n>8 and (found or is_file(picked[0])): # an item that is not a file may be costly to make
+        picked = pick(most)
+        found = [o for o in map(_limits_of, picked) if o is not None]
     if not found: return (0, 255)
     low,high = float(min(o[0] for o in found)),float(max(o[1] for o in found))
     values = find_range(low, high, any(o[2] for o in found))
