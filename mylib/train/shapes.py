@@ -21,9 +21,9 @@ from torch.overrides import TorchFunctionMode
 from ..core.core import UsageError
 
 # %% ../../nbs/train/15_shapes.ipynb #14af351a
-_elementwise = frozenset("""add sub subtract rsub mul multiply div divide true_divide floor_divide pow fmod remainder eq ne
-lt le gt ge equal greater less maximum minimum fmax fmin logical_and logical_or logical_xor bitwise_and bitwise_or atan2
-hypot xlogy __and__ __or__ __xor__ mse_loss l1_loss smooth_l1_loss huber_loss kl_div gaussian_nll_loss
+_elementwise = frozenset("""add sub subtract rsub mul multiply div divide true_divide floor_divide pow fmod remainder eq
+ne lt le gt ge equal greater less maximum minimum fmax fmin logical_and logical_or logical_xor bitwise_and bitwise_or
+atan2 hypot xlogy __and__ __or__ __xor__ mse_loss l1_loss smooth_l1_loss huber_loss kl_div gaussian_nll_loss
 poisson_nll_loss binary_cross_entropy_with_logits dist logaddexp isclose lerp cosine_similarity
 pairwise_distance hinge_embedding_loss""".split())
 
