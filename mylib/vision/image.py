@@ -192,8 +192,9 @@ class OpenImage(Opener):
         self.side,self._full = None,{}
 
     def setups(self, items):
-        first = items[0] if len(items) else None
-        if first is not None and not is_file(first): self.opened_as = type(first).__name__
+        few = [items[k] for k in sorted({0, len(items)//2, len(items)-1})] if len(items) else []
+        opened = next((o for o in few if not is_file(o)), None) # `get_x` may open some items only
+        if opened is not None: self.opened_as = type(opened).__name__
         if self.values is None and not issubclass(self.cls, PILMask) and len(items): self.values = choose_values(items)
 
     def encodes(self, x):
