@@ -320,6 +320,7 @@ def to_device(
     "Move every tensor in `x` to `device`"
     device = default_device() if device is None else device
     if isinstance(x, Tensor): return x.to(device, non_blocking=non_blocking)
+    if type(x) is tuple: return tuple(to_device(o, device, non_blocking=non_blocking) for o in x)
     if not isinstance(x, (dict, tuple, list)): return x
     inner = x.values() if isinstance(x, dict) else x
     return rebuilt(x, (to_device(o, device, non_blocking=non_blocking) for o in inner))

@@ -86,6 +86,7 @@ def _plain(x):
 def _map(f, x):
     "Apply `f` to all tensors of `x`"
     if isinstance(x, Tensor): return f(x)
+    if type(x) is tuple: return tuple(_map(f, o) for o in x)
     if not isinstance(x, (tuple, list, dict)): return x
     return rebuilt(x, (_map(f, o) for o in (x.values() if isinstance(x, dict) else x)))
 
