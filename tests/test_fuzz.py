@@ -23,7 +23,7 @@ picture = np.arange(20*16*3, dtype=np.uint8).reshape(20, 16, 3)
 counts = {}
 learners = dict(pictures=small_learner, table=table_learner, ratings=ratings_learner)
 if long: learners.update(table_mlp=lambda o: table_learner(o, 'mlp', 'income'), ratings_nn=lambda o: ratings_learner(o, 'nn'))
-items = dict(pictures=[picture], table=[row, {**row, 'city': 'Rome', 'age': float('inf')}], ratings=[rated, dict(user='nobody', movie=None)])
+items = dict(pictures=[picture], table=[row, {**row, 'city': 'Rome', 'age': float('inf')}], ratings=[rated, dict(user=10**6, movie=None)])
 
 
 def tries(n, many):
