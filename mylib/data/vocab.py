@@ -64,6 +64,15 @@ def _hashable(o):
     return o
 
 # %% ../../nbs/data/06_vocab.ipynb #b2728240
+def _distinct(values):
+    "Return the distinct values that are not missing, if a file can hold them"
+    if set(map(type, values))=={str}: return list(dict.fromkeys(values)) # the usual case, checked at once
+    values = [plain_value(o) for o in values if not is_missing(o)]
+    found = list(dict.fromkeys(map(_hashable, values)))
+    refuse_truth_as_number(values, 'The list of categories')
+    refuse_kinds(found, 'The list of categories', 'Use text instead: str(value).')
+    return found
+
 class CategoryMap(list):
     "The categories in order; `o2i` maps each to its position"
     def __init__(self,
@@ -71,10 +80,8 @@ class CategoryMap(list):
         sort:bool=True, # In alphabetical (or numerical) order? Otherwise in order of first appearance
         add_na:bool=False, # Start with '#na#', for missing values
     ):
-        values = [plain_value(o) for o in categories if not is_missing(o)]
-        found = [o for o in dict.fromkeys(map(_hashable, values)) if not (add_na and o=='#na#')]
-        refuse_truth_as_number(values, 'The list of categories')
-        refuse_kinds(found, 'The list of categories', 'Use text instead: str(value).')
+        found = _distinct(list(categories))
+        if add_na: found = [o for o in found if o!='#na#']
         if sort: found = _sort_values(found)
         super().__init__((['#na#'] if add_na else [])+found)
         self.o2i = {o: i for i,o in enumerate(self)}
