@@ -147,7 +147,7 @@ def block_cases(f):
     yield 'four slots', f(blocks=[block, *f.d['blocks'][1:2]*2, target]), 'makes 2 inputs'
     for n in 0, 1, 3, 4, -1, 2**62: yield f'n_inp={n}', f(n_inp=n), 'n_inp'
     yield 'fewer classes than outputs', f.target('data.CategoryBlock', vocab=['no']), 'its target has 1'
-    yield 'a number as target', f.target('data.RegressionBlock', n_out=1), 'do not fit each other'
+    yield 'a number as target', f.target('data.RegressionBlock', n_out=1), 'Choose another metric'
     yield 'two numbers as target', f.target('data.RegressionBlock', n_out=2), 'names 1 targets'
     yield 'a billion numbers as target', f.target('data.RegressionBlock', n_out=10**9), 'names 1 targets'
     yield 'a batch step for pictures', f(batch_tfms=[{'part': 'vision.Normalize', 'args': {'mean': [0.5]*3, 'std': [1.]*3}}, {'part': 'train.argmax'}]), 'do not fit each other'

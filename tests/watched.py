@@ -153,7 +153,7 @@ def jobs():
         "Open an image in every way that the library has; what comes of each: a size, a truth, or the kind of error"
         ways = dict(verify=lambda: verify_image(file), size=lambda: image_size(file), path=lambda: PILImage.create(file).size, gray=lambda: PILImageBW.create(file, 8).size,
                     bytes=lambda: PILImage.create(read(file)).size, file=lambda: PILImage.create(io.BytesIO(read(file))).size,
-                    block=lambda: ImageBlock().type_tfms[0](file).size, request=lambda: len(list(Images().requests(pathlib.Path(file)))))
+                    block=lambda: ImageBlock().type_tfms[0](file).size, request=lambda: len(list(Images().requests(pathlib.Path(file), None))))
         def tried(f):
             try: return f()
             except UsageError: return 'UsageError'
