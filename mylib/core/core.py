@@ -10,10 +10,9 @@ Docs: https://mylib-team.github.io/mylib/core/core.html.md"""
 
 # %% auto #0
 __all__ = ['F', 'near', 'UsageError', 'MissingFile', 'NoPermission', 'UnknownName', 'OutOfRange', 'WrongType',
-           'file_error', 'reworded', 'MylibWarning', 'MylibNote', 'warn', 'note', 'hearing', 'check_option',
-           'concise', 'listed', 'numbered', 'Lock', 'CannotWrite', 'whole_file', 'mix', 'generator', 'set_seed',
-           'rng_state', 'set_rng_state', 'isolated_rng', 'isolated_torch_rng', 'default_device', 'rebuilt',
-           'to_device']
+           'reworded', 'MylibWarning', 'MylibNote', 'warn', 'note', 'hearing', 'check_option', 'concise', 'listed',
+           'numbered', 'Lock', 'CannotWrite', 'whole_file', 'mix', 'generator', 'set_seed', 'rng_state',
+           'set_rng_state', 'isolated_rng', 'isolated_torch_rng', 'default_device', 'rebuilt', 'to_device']
 
 # %% ../../nbs/core/00_core.ipynb #a04f29ae
 import copy, difflib, functools, hashlib, inspect, itertools, os, random, re, sys, threading, warnings
@@ -47,18 +46,9 @@ class UnknownName(UsageError, KeyError): "A name or value that is none of those 
 class OutOfRange(UsageError, IndexError): "A position outside of a sequence"
 class WrongType(UsageError, TypeError): "A value of another type than is needed"
 
-# %% ../../nbs/core/00_core.ipynb #8dd7c06a
-def file_error(
-    message:str, # What is wrong, and how to fix it
-    error:OSError, # Of the operating system
-) -> UsageError:
-    "Return an error with this message, which is also of the kind that Python has for `error`"
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)): return MissingFile(message)
-    return NoPermission(message) if isinstance(error, PermissionError) else UsageError(message)
-
 # %% ../../nbs/core/00_core.ipynb #85b6f2a0
-_kinds = {FileNotFoundError: MissingFile, PermissionError: NoPermission, KeyError: UnknownName, IndexError: OutOfRange,
-          TypeError: WrongType}
+_kinds = {FileNotFoundError: MissingFile, NotADirectoryError: MissingFile, PermissionError: NoPermission,
+          KeyError: UnknownName, IndexError: OutOfRange, TypeError: WrongType}
 
 def reworded(
     error:Exception, # Of any kind

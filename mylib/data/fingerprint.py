@@ -94,9 +94,11 @@ def differences(
     if type(saved)==type(now)==list and len(saved)==len(now) and sorted(map(str, saved))!=sorted(map(str, now)):
         return [d for i,(a,b) in enumerate(zip(saved, now)) for d in differences(a, b, f'{place}[{i}]')]
     if saved==now: return []
-    if type(saved)==type(now)==list and (new := [o for o in now if o not in saved])!=[o for o in saved if o not in now]:
-        gone = [o for o in saved if o not in now]
-        return [f"{visible(place)} has {_abbreviate(new)} now that was not there then, and lacks {_abbreviate(gone)}"]
+    if type(saved)==type(now)==list:
+        new,gone = [o for o in now if o not in saved],[o for o in saved if o not in now]
+        if new!=gone:
+            return [f"{visible(place)} has {_abbreviate(new)} now that was not there then, "
+                    f"and lacks {_abbreviate(gone)}"]
     return [f"{visible(place or 'it')} is {_abbreviate(now)} now and was {_abbreviate(saved)} then"]
 
 def _abbreviate(o):

@@ -20,7 +20,7 @@ from pathlib import Path, PurePath
 
 from fastcore.foundation import L
 
-from ..core.core import MissingFile, UnknownName, UsageError, file_error, near, note, warn
+from ..core.core import MissingFile, UnknownName, UsageError, near, note, reworded, warn
 from ..core.part import part
 from .transform import is_thread_safe
 
@@ -38,8 +38,8 @@ def _check_folder(path):
                       f"Check the path; `Path.cwd()` is {Path.cwd()}.")
 
 def _unreadable(error):
-    return file_error(f"{error.filename} cannot be read: {error.strerror}. "
-                      "Give yourself the right to read it, or move it elsewhere.", error)
+    return reworded(error, f"{error.filename} cannot be read: {error.strerror}. "
+                           "Give yourself the right to read it, or move it elsewhere.")
 
 # %% ../../nbs/data/01_items.ipynb #ab9220e1
 class FileList(L):

@@ -23,7 +23,7 @@ import torch
 
 from fastcore.foundation import L
 
-from ..core.core import OutOfRange, UnknownName, UsageError, WrongType, file_error, near, note, warn
+from ..core.core import OutOfRange, UnknownName, UsageError, WrongType, near, note, reworded, warn
 
 # %% ../../nbs/data/02_split.ipynb #94280401
 def as_positions(
@@ -233,7 +233,7 @@ def FileSplitter(
 ) -> Callable: # A function from items to two lists of positions
     "Hold out the items whose file names are listed in `fname`"
     try: lines = Path(fname).read_text(encoding='utf-8-sig').split('\n')
-    except OSError as e: raise file_error(f"{fname} cannot be read: {e.strerror}. Check the path.", e) from e
+    except OSError as e: raise reworded(e, f"{fname} cannot be read: {e.strerror}. Check the path.") from e
     names = {o.strip() for o in lines}-{''}
     def _split(items):
         absent = names-{os.path.basename(o) for o in items}
