@@ -95,7 +95,8 @@ def differences(
         return [d for i,(a,b) in enumerate(zip(saved, now)) for d in differences(a, b, f'{place}[{i}]')]
     if saved==now: return []
     if type(saved)==type(now)==list:
-        new,gone = [o for o in now if o not in saved],[o for o in saved if o not in now]
+        there,here = (set(map(repr, o)) for o in (saved, now)) # a list of categories may be long
+        new,gone = [o for o in now if repr(o) not in there],[o for o in saved if repr(o) not in here]
         if new!=gone:
             return [f"{visible(place)} has {_abbreviate(new)} now that was not there then, "
                     f"and lacks {_abbreviate(gone)}"]
