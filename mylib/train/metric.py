@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..core.core import UsageError, check_option, rebuilt, warn
-from .per_sample import is_row_mean, n_terms
+from .per_sample import is_row_mean, n_rows, n_terms
 
 # %% ../../nbs/train/03_metric.ipynb #a59f4625
 def _to_float64(x):
@@ -109,8 +109,7 @@ def _leaves(x):
 
 def _count_rows(x):
     "Return the number of samples in a slot of targets; a list has one entry a sample"
-    if isinstance(x, dict): return _count_rows(next(iter(x.values())))
-    return _count_rows(x[0]) if isinstance(x, tuple) else len(x)
+    return len(x) if isinstance(x, list) else n_rows(x)
 
 def _is_tensors(batch):
     "Does a batch of predictions and targets consist of tensors with a row a sample?"

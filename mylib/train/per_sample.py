@@ -23,9 +23,10 @@ from .losses import class_terms
 
 # %% ../../nbs/train/02_per_sample.ipynb #ce7d86cb
 def n_rows(
-    x:Tensor|tuple|list, # A batch, or several that belong together
+    x:Tensor|tuple|list|dict, # A batch, or several that belong together
 ) -> int: # The length of the first tensor
     "Return the number of items in a batch"
+    if isinstance(x, dict): x = list(x.values())
     return n_rows(x[0]) if isinstance(x, (tuple, list)) else len(x)
 
 # %% ../../nbs/train/02_per_sample.ipynb #e9be3771
