@@ -97,12 +97,14 @@ def find_better(
     run:Run, # Has a `Recorder`
     monitor:str, # A column of the history
     what:Callback, # Who asks, for the message
+    comp:Callable|None=None, # `np.less` or `np.greater`, if the user says it
 ) -> str: # 'lower' or 'higher'
-    "Return which direction of a column is better: as its metric says, else by its name, with a note"
+    "Return which direction of a column is better: as the user or its metric says, else by its name, with a note"
     recorder = next((o for o in run.callbacks if isinstance(o, Recorder)), Recorder())
     names = recorder.metric_names if len(run.dls)>1 else ['train_loss']
     if monitor not in names:
         raise UnknownName(f"`monitor` is {monitor!r}, but the results are {names}.{near(monitor, names)}")
+    if comp is not None: return 'lower' if comp(0, 1) else 'higher'
     better = recorder.better(monitor)
     if better is not None: return better
     better = _guess_better(monitor)
@@ -129,7 +131,7 @@ class _Best:
     def reset(self): self.best,self.waited = (math.inf if self.lower else -math.inf),0
     def begin(self, run, what, is_new):
         "Find out which direction is better, and forget the values of earlier fits if `is_new`"
-        lower = find_better(run, self.monitor, what)=='lower' if self.comp is None else self.lower
+        lower = find_better(run, self.monitor, what, self.comp)=='lower'
         is_new,self.lower = is_new or lower!=self.lower,lower
         if is_new: self.reset()
     def state_dict(self): return dict(best=self.best, waited=self.waited)
