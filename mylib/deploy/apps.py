@@ -86,8 +86,8 @@ def split_names(
 def _inner(path): return {o.name for o in path.iterdir() if o.is_dir()}
 
 def _training_folder(path):
-    "Return the folder to train on, if no part of it is held out by its folders; say what is left out"
-    found = find_split_folders(_inner(path)) if split_names(path) is None else None
+    "Return the folder to train on, where no part is held out by folders; say if a test folder is left out"
+    found = find_split_folders(_inner(path))
     if found is None: return path
     note(f"{path/found[1]} does not have the classes of {path/found[0]}, so it is not used: a fifth of the training "
          "images is held out for validation.")
@@ -105,7 +105,7 @@ class Images(Application):
                              f"the current folder is {Path.cwd()}.")
         split = split_names(path)
         valid_pct = 0.2 if split is None else None # folders are found, and said, by `split_folders`
-        path = _training_folder(path)
+        if split is None: path = _training_folder(path)
         return ImageDataLoaders.from_folder(path, seed=args.seed, bs=args.bs, item_tfms=Resize(args.size),
                                             batch_tfms=aug_transforms(), valid_pct=valid_pct)
     def learner(self, dls, args, out):
