@@ -208,7 +208,7 @@ class EarlyStoppingCallback(Watcher):
         value = _read_column(run, self._best.monitor)
         if value is None or self._best.update(value) or self._best.waited<self.patience: return
         print(f"No better {self._best.monitor} than {self._best.best:.6g} for {self.patience} epochs: "
-              f"stopped after epoch {run.epoch}.")
+              f"stopped after epoch {run.epochs_before+run.epoch}.")
         raise Cancel('fit')
 
 # %% ../../nbs/callback/06_keep.ipynb #ea2ca0ab
@@ -238,13 +238,13 @@ class ReduceLROnPlateau(Changer):
         if value is None or self._best.update(value) or self._best.waited<self.patience: return
         self._best.waited = 0
         set_hyper(run.opt, 'lr', [max(lr/self.factor, self.min_lr) for lr in get_hyper(run.opt, 'lr')])
-        print(f"Epoch {run.epoch}: learning rate reduced to {get_hyper(run.opt, 'lr')[-1]:.3g}.")
+        print(f"Epoch {run.epochs_before+run.epoch}: learning rate reduced to {get_hyper(run.opt, 'lr')[-1]:.3g}.")
 
 # %% ../../nbs/callback/06_keep.ipynb #e567100d
 class TerminateOnNaN(Watcher):
     "Ends the fit as soon as the loss is NaN or infinite"
     def after_batch(self, run):
         if not run.training or run.loss is None or torch.isfinite(run.loss).all(): return
-        print(f"The loss is {run.loss.item()} at batch {run.batch} of epoch {run.epoch}: stopped. "
+        print(f"The loss is {run.loss.item()} at batch {run.batch} of epoch {run.epochs_before+run.epoch}: stopped. "
               "Try a lower learning rate.")
         raise Cancel('fit')

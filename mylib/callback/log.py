@@ -61,7 +61,7 @@ class CSVLogger(Watcher):
     def _write_rows(self, run):
         if self._written in (None, len(run.history)): return # a validation alone leaves the log as it is
         first = int(self._earlier[-1]['epoch'])+1 if self._earlier else 0
-        rows = [*self._earlier, *({**r, 'epoch': r['epoch']+first} for r in run.history)]
+        rows = [*self._earlier, *({**r, 'epoch': r['epoch']-run.epochs_before+first} for r in run.history)]
         with whole_file(run.path/self.fname, 'w') as f: f.write(_to_csv(rows))
         self._written = len(run.history)
 

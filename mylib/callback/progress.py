@@ -38,17 +38,20 @@ class _Output:
         else: self._handle.update(data, raw=True)
 
 class _Line:
-    "The moving line of an `_Output`; it appears after a fifth of a second"
-    def __init__(self, output, total, what):
-        self.output,self.total,self.what = output,total,what
-        self.n,self.start = 0,time.perf_counter()
-        self._last = self.start
-    def update(self):
-        self.n,now = self.n+1,time.perf_counter()
-        if now-self._last<0.2: return
-        self._last = now
-        self.output.show(tqdm.format_meter(self.n, self.total, now-self.start, prefix=self.what))
+    "The moving line of an `_Output`"
+    def __init__(self, output, total, what): self.output,self.meter = output,dict(total=total, prefix=what)
+    def update(self, n, seconds, more):
+        self.output.show(tqdm.format_meter(n, elapsed=seconds, postfix=more, **self.meter))
     def close(self): self.output.show()
+
+class _TerminalLine:
+    "The moving line of a terminal"
+    def __init__(self, total, what): self.bar = tqdm(total=total, desc=what, leave=False, file=sys.stderr, miniters=0)
+    def update(self, n, _seconds, more):
+        self.bar.set_postfix_str(more, refresh=False)
+        self.bar.n = n
+        self.bar.refresh()
+    def close(self): self.bar.close()
 
 # %% ../../nbs/callback/03_progress.ipynb #a45b8424
 def _format_cell(name, value):
@@ -64,19 +67,26 @@ class ProgressTable(Watcher):
     def __init__(self,
         bar:bool|None=None, # Show the moving line? `None`: in a terminal or a notebook
     ):
-        self.bar,self._bar = bar,None
-        self._widths,self._output = None,None
+        self.bar,self._line,self._output = bar,None,None
+        self._n,self._began = 0,0.
 
-    def before_fit(self, _run): self._widths,self._printed = None,0
-    def before_train(self, run): self._start_line(f'epoch {run.epoch}', len(run.dls.train))
+    def before_fit(self, run):
+        self._recorder = next((o for o in run.callbacks if isinstance(o, Recorder)), None)
+        parts = self._recorder.parts if self._recorder else []
+        if len(parts)<2: self._widths = None
+        self._title,self._printed = parts[-1][0] if parts else '',0
+    def before_train(self, run):
+        self._start_line(f'epoch {run.epochs_before+run.epoch+1} of {run.epochs_in_all}', len(run.dls.train))
     def before_valid(self, run): self._start_line('validating', len(run.dls.valid))
-    def after_batch(self, _run):
-        if self._bar is not None: self._bar.update()
+    def after_batch(self, run):
+        if self._line is not None: self._advance(self._recorder.recent_loss if run.training and self._recorder else None)
     def after_train(self, _run): self._close()
     def after_valid(self, _run): self._close()
     def after_epoch(self, run):
         if len(run.history)>self._printed: self._print_row(run.history[-1])
         self._printed = len(run.history)
+    def after_fit(self, run):
+        if run.epochs_in_all>run.n_epoch and run.epochs_before: self._print_total()
     def cleanup(self, _run): self._close()
 
     def _start_line(self, what, n):
@@ -84,22 +94,23 @@ class ProgressTable(Watcher):
         if self._output is None and _in_notebook():
             from IPython.display import display
             self._output = _Output(display)
+        self._n,self._began = 0,time.perf_counter()
+        self._shown = self._began
         if self.bar is False: return
-        if self._output is not None: self._bar = _Line(self._output, n, what)
-        elif self.bar or sys.stderr.isatty(): self._bar = tqdm(total=n, desc=what, leave=False, file=sys.stderr)
+        if self._output is not None: self._line = _Line(self._output, n, what)
+        elif self.bar or sys.stderr.isatty(): self._line = _TerminalLine(n, what)
+
+    def _advance(self, loss=None):
+        "Count a batch; five times a second, show the line, with the value of `loss()`"
+        self._n,now = self._n+1,time.perf_counter()
+        if now-self._shown<0.2: return
+        self._shown = now
+        self._line.update(self._n, now-self._began, f'loss {loss():.4g}' if loss else '')
+
     def _close(self):
-        if self._bar is not None: self._bar.close()
-        self._bar = None
-    def _print_row(self, row):
-        shown = {**{k: v for k,v in row.items() if k!='seconds'}, 'time': row['seconds']}
-        if self._widths is None:
-            self._widths = [max(len(k), 8 if k!='epoch' else 5) for k in shown]
-            self._write_line('  '.join(k.rjust(w) for k,w in zip(shown, self._widths)))
-        self._write_line('  '.join(_format_cell(k, v).rjust(w) for (k,v),w in zip(shown.items(), self._widths)))
-    def _write_line(self, line):
-        if self._output is None: return print(line, flush=True)
-        self._output.lines.append(line)
-        self._output.show()
+        if self._line is not None: self._line.close()
+        self._line = None
+
     def over(self,
         xs:Iterable, # What to iterate over
         n:int, # Number of them
@@ -110,5 +121,26 @@ class ProgressTable(Watcher):
         try:
             for x in xs:
                 yield x
-                if self._bar is not None: self._bar.update()
+                if self._line is not None: self._advance()
         finally: self._close()
+
+    def _print_row(self, row):
+        shown = {**{k: v for k,v in row.items() if k!='seconds'}, 'time': row['seconds']}
+        if self._widths is None:
+            self._widths = [max(len(k), 8 if k!='epoch' else 5) for k in shown]
+            self._write_line('  '.join(k.rjust(w) for k,w in zip(shown, self._widths)))
+        if self._title: self._write_line(f'-- {self._title}')
+        self._title = ''
+        self._write_line('  '.join(_format_cell(k, v).rjust(w) for (k,v),w in zip(shown.items(), self._widths)))
+
+    def _print_total(self):
+        "Write the line below a table of several parts"
+        rec = self._recorder
+        seconds = _format_cell('time', sum(r['seconds'] for r in rec.history))
+        best = '' if rec.best is None else f", best: epoch {rec.history[rec.best]['epoch']} by {rec.monitor}"
+        self._write_line(f'-- {len(rec.history)} epochs in {seconds}{best}')
+
+    def _write_line(self, line):
+        if self._output is None: return print(line, flush=True)
+        self._output.lines.append(line)
+        self._output.show()

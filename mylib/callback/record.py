@@ -49,15 +49,16 @@ class Recorder(Watcher):
     "Writes `run.history`, and keeps the loss and the hyperparameters of each step"
     def __init__(self,
         metrics:Sequence=(), # Functions `metric(pred, targ)`, or metric objects
+        plan:dict[str,int]|None=None, # Label and epochs of each fit that makes up the record; `None`: one fit, any length
     ):
-        self.metrics = [as_metric(m) for m in metrics]
+        self.metrics,self.plan = [as_metric(m) for m in metrics],plan or {'': 0}
         self.titles = numbered((m.name for m in self.metrics), taken=('epoch', 'train_loss', 'valid_loss', 'seconds'))
         self._valid = Mean(_no_loss)
         self.last:Any = None # results of the last validation, by column
         self._clear()
 
     def _clear(self):
-        self.history,self.losses = [],[]
+        self.history,self.losses,self.parts,self._ends = [],[],[],[]
         self.hypers,self._said_nan,self._said_whole = dict(lr=[], mom=[]),False,False
 
     @property
@@ -76,8 +77,11 @@ class Recorder(Watcher):
         return self.hypers['lr']
 
     def before_fit(self, run):
-        self._clear()
-        run.history = self.history
+        if len(self.parts)==len(self.plan): self._clear()
+        self.parts.append((list(self.plan)[len(self.parts)], len(self.history)))
+        run.history,self._run = [],run
+        run.epochs_before,run.epochs_in_all = len(self.history),sum(self.plan.values()) or run.n_epoch
+    def cleanup(self, _run): self._run = None
 
     def before_epoch(self, _run): self._began,self._row,self.last = time.perf_counter(),None,None
     def before_train(self, run):
@@ -102,7 +106,7 @@ class Recorder(Watcher):
         train_loss = self._mean.value
         if not (math.isfinite(train_loss) or self._said_nan):
             self._said_nan = _warn_nan(self.losses, len(self.losses)-len(self._mean.losses), run)
-        self._row = dict(epoch=run.epoch, train_loss=train_loss)
+        self._row = dict(epoch=run.epochs_before+run.epoch, train_loss=train_loss)
 
     def after_valid(self, _run):
         self.last = dict(valid_loss=self._loss_of_set(), **{t: m.value for t,m in zip(self.titles, self.metrics)})
@@ -121,18 +125,30 @@ class Recorder(Watcher):
     def after_epoch(self, _run):
         if self._row is not None: self._add_row({})
 
+    def recent_loss(self,
+        n:int=20, # Mean of at most so many of the last steps
+    ) -> float:
+        "Return the training loss of the last steps of this epoch; reads from the device"
+        losses = self._mean.losses[-n:]
+        return float(torch.stack(losses).float().mean()) if losses else math.nan
+
     def _add_row(self, results):
         "Add the row of this epoch to the history"
-        self.history.append({**self._row, **results, 'seconds': time.perf_counter()-self._began})
+        row = {**self._row, **results, 'seconds': time.perf_counter()-self._began}
+        for rows in (self.history, self._run.history): rows.append(row)
+        self._ends.append(len(self.losses))
         self._row = None
 
     def state_dict(self) -> dict:
         "Return what was recorded so far, including the current epoch"
-        return dict(history=self.history, losses=self.losses, hypers=self.hypers,
+        return dict(history=self.history, losses=self.losses, hypers=self.hypers, parts=self.parts, ends=self._ends,
                     epoch_losses=list(self._mean.losses), epoch_rows=self._mean.rows)
 
     def load_state_dict(self, state:dict):
         self.history[:],self.losses[:] = state['history'],state['losses']
+        self.parts,self._ends = [tuple(o) for o in state['parts']],list(state['ends'])
+        self._run.epochs_before = self.parts[-1][1]
+        self._run.history[:] = self.history[self._run.epochs_before:]
         for n,values in state['hypers'].items(): self.hypers[n][:] = values
         self._mean = _Average()
         self._mean.losses,self._mean.rows = list(state['epoch_losses']),list(state['epoch_rows'])
@@ -148,11 +164,46 @@ class Recorder(Watcher):
         ax = ax or plt.subplots(figsize=(5,3))[1]
         skip = skip_start if len(self.losses)>2*skip_start else 0
         ax.plot(range(skip, len(self.losses)), self.losses[skip:], label='train', lw=1)
-        n = len(self.losses)/max(1, len(self.history))
-        points = [(n*(i+1)-1, r['valid_loss']) for i,r in enumerate(self.history) if 'valid_loss' in r]
+        points = [(end-1, r['valid_loss']) for end,r in zip(self._ends, self.history) if 'valid_loss' in r]
         if with_valid and points: ax.plot(*zip(*points), 'o-', label='valid', ms=4)
+        self._mark_parts(ax, [self._ends[first-1]-0.5 if first else 0 for _,first in self.parts])
         ax.set(xlabel='step', ylabel='loss', yscale='log' if log else 'linear')
         ax.legend()
+
+    def _mark_parts(self, ax, begins):
+        "Write the label of each part where it begins, and draw a line between parts"
+        for (label,_),x in zip(self.parts, begins):
+            if x: ax.axvline(x, color='gray', lw=0.8, ls=':')
+            ax.text(x, 1, f' {label}', transform=ax.get_xaxis_transform(), va='bottom', fontsize=8, color='gray')
+
+    @property
+    def monitor(self) -> str:
+        "The column that the best epoch is judged by: the first metric that says which direction is better, else valid_loss"
+        return next((t for t,m in zip(self.titles, self.metrics) if getattr(m, 'better', None)), 'valid_loss')
+
+    @property
+    def best(self) -> int|None:
+        "Position of the best row of `history` by `monitor`; the first one of equals; `None`: there was no validation"
+        values = [r.get(self.monitor) for r in self.history]
+        sign = -1 if self.better(self.monitor)=='higher' else 1
+        found = [(sign*v, i) for i,v in enumerate(values) if v is not None and math.isfinite(v)]
+        return min(found)[1] if found else None
+
+    def plot_metrics(self,
+        figsize:tuple|None=None, # Width and height in inches; `None`: 3.5 by 2.5 a metric
+    ):
+        "Plot each metric over the epochs (the validation loss, if there are none); the best epoch by `monitor` is marked"
+        names = [n for n in self.titles or ['valid_loss'] if any(n in r for r in self.history)]
+        if not names: raise UsageError("There are no metrics to plot. Call a `fit` method first, with a validation set.")
+        fig,axs = plt.subplots(1, len(names), figsize=figsize or (3.5*len(names), 2.5), squeeze=False, layout='constrained')
+        rows = [r for r in self.history if names[0] in r]
+        for ax,name in zip(axs[0], names):
+            ax.plot([r['epoch'] for r in rows], [r[name] for r in rows], '.-', label=name)
+            if self.best is not None:
+                row = self.history[self.best]
+                ax.plot(row['epoch'], row[name], 'o', color='C1', label=f"best: epoch {row['epoch']}, {row[name]:.4g}")
+            self._mark_parts(ax, [first-0.5 if first else 0 for _,first in self.parts])
+            ax.set(xlabel='epoch', ylabel=name); ax.legend()
 
     def plot_sched(self,
         hypers:Sequence[str]|None=None, # 'lr', 'mom' or both; `None`: all that were recorded
@@ -203,7 +254,7 @@ def _warn_nan(losses, n_before, run):
     "Warn at which of `losses`, those of all batches so far, they became NaN or infinite, and why"
     step = next(i for i,x in enumerate(losses) if not math.isfinite(x))
     why = _find_nan_item(run, step-n_before) or _explain_nan(losses[max(0, step-20):step])
-    warn(f"The loss is {losses[step]} at batch {step} of the fit, in epoch {run.epoch}. {why}")
+    warn(f"The loss is {losses[step]} at batch {step} of the fit, in epoch {run.epochs_before+run.epoch}. {why}")
     return True
 
 def _warn_nan_results(results, metrics):

@@ -132,6 +132,7 @@ class Run:
         self.callbacks = ordered(callbacks, first=Changer)
         self._listening = listeners(self.callbacks)
         self.epoch,self.step,self.training = 0,0,False # completed epochs and steps, and whether this is training
+        self.epochs_before,self.epochs_in_all = 0,n_epoch # of a record with several parts; see `mylib.callback.record`
         self.dl,self.batch,self.n_batches = None,0,0 # current loader, and position in it
         self.xb,self.yb,self.pred,self.loss = (),(),None,None # of the current batch
         self.loss_scale,self.history = 1,[]
