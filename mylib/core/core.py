@@ -141,7 +141,9 @@ def concise(
             error = _shorten(e, f, args, kwargs)
             if error is None: raise
             if isinstance(error, UsageError): error.__context__ = None # its frames may keep a whole model in memory
-        try: raise error from error.__cause__ if not isinstance(error, UsageError) else None
+            error.__cause__ = None if isinstance(error, UsageError) else error.__cause__ # hides the context
+        try:
+            raise error # a line of its own is the shortest that a traceback shows of this frame
         finally: del error # breaks the reference cycle between the error and this frame
     return cast(F, _concise)
 

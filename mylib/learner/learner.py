@@ -44,7 +44,7 @@ from ..callback.short import BnFreeze
 from ..callback.checkpoint import Checkpoint
 from ..callback.threads import BestThreads
 from .predict import Predictor, together, unchanged
-from .lr_find import LRFinder, SuggestedLRs, find_lr, minimum, plot_lr_find, steep
+from .lr_find import LRFinder, SuggestedLRs, default_steps, find_lr, minimum, plot_lr_find, steep
 from .bundle import describe_learner, write_bundle
 from .summary import layer_table
 from .fitting import as_checkpoint, batch_advice, fitting_batches
@@ -102,6 +102,7 @@ class Learner:
         self.loss_func = dls.targets.make_loss() if loss_func is None else loss_func
         self.metrics = dls.targets.metrics if metrics is None else metrics
         self.recorder = Recorder(self.metrics)
+        self._table:ProgressTable|None = None # of the fits that share it, within `_one_record`
         if self.loss_func is None:
             raise UsageError(f"The target's block, {dls.targets!r}, has no loss of its own. Pass loss_func=, "
                              "such as MSELossFlat().")
@@ -132,9 +133,9 @@ class Learner:
         if any(p.device!=device for p in self.model.parameters()): self.model.to(device)
 
     def _callbacks(self, cbs=None):
-        "The callbacks of a run, but for the recorder"
+        "The callbacks of a run, but for the recorder and the table"
         precision = [] if self.mixed_dtype is None else [MixedPrecision(self.mixed_dtype)]
-        return [ProgressTable(self.bar), *precision, *([] if self.train_bn else [BnFreeze()]), *self.cbs, *listed(cbs)]
+        return [*precision, *([] if self.train_bn else [BnFreeze()]), *self.cbs, *listed(cbs)]
 
     def make_opt(self,
         lr:float|slice|Sequence, # What `mylib.train.optimizer.spread` takes
@@ -152,10 +153,10 @@ class Learner:
     def _fit(self, n_epoch, lr, wd, cbs, scheds=None, checkpoint=None):
         "One run of `n_epoch` epochs"
         if n_epoch<1: raise UsageError(f"The number of epochs is {n_epoch}, but must be at least 1.")
-        self.recorder = Recorder(self.metrics)
+        if self._table is None: self.recorder = Recorder(self.metrics)
         cbs = [*listed(cbs), *listed(checkpoint), *([ParamScheduler(scheds)] if scheds else [])]
         self._place_model()
-        callbacks = [self.recorder, *self._callbacks(cbs), BestThreads()]
+        callbacks = [self.recorder, self._table or ProgressTable(self.bar), *self._callbacks(cbs), BestThreads()]
         self.opt = self.make_opt(lr, wd)
         if scheds and not has_hyper(self.opt, 'mom'): scheds.pop('mom', None)
         run = Run(self.model, self.dls, self.loss_func, self.opt, callbacks=callbacks, n_epoch=n_epoch, path=self.path)
@@ -163,14 +164,21 @@ class Learner:
         try:
             with fitting_batches(self.dls.train): run.fit()
         except KeyboardInterrupt:
-            stopped = (f"Stopped in epoch {run.epoch} at batch {run.batch} of {run.n_batches}. "
+            stopped = (f"Stopped in epoch {run.epochs_before+run.epoch} at batch {run.batch} of {run.n_batches}. "
                        "The model is as the last step left it; go on with any method.")
         except BaseException: self.opt.zero_grad(); raise
         if stopped: self.opt.zero_grad(); raise KeyboardInterrupt(stopped)
 
+    @contextmanager
+    def _one_record(self, plan):
+        "The fits inside the block, with the labels and epochs of `plan`, have one recorder and one table"
+        self.recorder,self._table = Recorder(self.metrics, plan),ProgressTable(self.bar)
+        try: yield
+        finally: self._table = None
+
     @property
     def history(self) -> list:
-        "The rows of the last fit"
+        "The rows of the last fit, or of both parts of `fine_tune`"
         return self.recorder.history
 
     @concise
@@ -267,31 +275,33 @@ class Learner:
     ):
         "Train the head alone, then all layers, the first ones slowest"
         kwargs['checkpoint'] = as_checkpoint(checkpoint, resume)
-        if freeze_epochs:
-            self.freeze()
-            self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, **kwargs)
-        base_lr /= 2
-        self.unfreeze()
-        self.fit_one_cycle(epochs, slice(base_lr/lr_mult, base_lr), pct_start=pct_start, div=div, **kwargs)
+        plan = {'head alone': freeze_epochs, 'all layers': epochs} if freeze_epochs else {'': epochs}
+        with self._one_record(plan):
+            if freeze_epochs:
+                self.freeze()
+                self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, **kwargs)
+            base_lr /= 2
+            self.unfreeze()
+            self.fit_one_cycle(epochs, slice(base_lr/lr_mult, base_lr), pct_start=pct_start, div=div, **kwargs)
 
     @concise
     def find_rates(self,
         start_lr:float=1e-7, # First rate
         end_lr:float=10, # Last rate
-        num_it:int=100, # Batches to try
+        num_it:int|None=None, # Batches to try; `None`: 100, on small data fewer, as of `mylib.learner.lr_find.default_steps`
         stop_div:bool=True, # Stop when the loss is far above its best?
     ) -> LRFinder: # With `lrs` and `losses`
         "The loss at ever higher rates; afterwards everything is as it was"
         self._place_model()
         cbs = [*(o for o in self._callbacks() if isinstance(o, Changer)), BestThreads()]
-        finder = LRFinder(start_lr, end_lr, num_it, stop_div)
-        return find_lr(self.model, self.dls, self.loss_func, self.make_opt(self.lr), finder, cbs)
+        finder = LRFinder(start_lr, end_lr, default_steps(len(self.dls.train)) if num_it is None else num_it, stop_div)
+        return find_lr(self.model, self.dls, self.loss_func, self.make_opt(self.lr), finder, cbs, self.bar)
 
     @concise
     def lr_find(self,
         start_lr:float=1e-7, # First rate
         end_lr:float=10, # Last rate
-        num_it:int=100, # Batches to try
+        num_it:int|None=None, # Batches to try; `None`: 100, on small data fewer, as of `mylib.learner.lr_find.default_steps`
         stop_div:bool=True, # Stop when the loss is far above its best?
         show_plot:bool=True, # Draw the curve with the suggestions?
         suggest_funcs:Sequence[Callable]=(minimum, steep), # Rules, of `minimum`, `steep`, `valley`, `slide`
@@ -313,7 +323,7 @@ class Learner:
         dl = self.in_order(ds_idx, dl)
         self._place_model()
         with unchanged(self.model), fitting_batches(dl):
-            Run(self.model, self.dls, self.loss_func, callbacks=[recorder, *self._callbacks(cbs)]).validate(dl)
+            Run(self.model, self.dls, self.loss_func, callbacks=[recorder, ProgressTable(self.bar), *self._callbacks(cbs)]).validate(dl)
         return list(recorder.last.values())
 
     def in_order(self,
@@ -411,7 +421,7 @@ class Learner:
         self._place_model()
         print(layer_table(self.model, *batch[:self.dls.n_inp]))
         print(f"\nLoss: {self.loss_func}\nOptimizer: {getattr(self.opt_func, '__name__', self.opt_func)}\nCallbacks: "
-              f"{', '.join(map(repr, self._callbacks()))}")
+              f"{', '.join(map(repr, [self.recorder, ProgressTable(self.bar), *self._callbacks()]))}")
 
     def _model_file(self, file):
         "`file` in the folder for models"
@@ -489,4 +499,4 @@ class Learner:
 
     def show_training_loop(self):
         "Print the training loop with the callbacks at each event"
-        print('\n'.join(loop_lines([self.recorder, *self._callbacks()])))
+        print('\n'.join(loop_lines([self.recorder, ProgressTable(self.bar), *self._callbacks()])))
