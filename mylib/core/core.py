@@ -10,9 +10,9 @@ Docs: https://mylib-team.github.io/mylib/core/core.html.md"""
 
 # %% auto #0
 __all__ = ['F', 'near', 'UsageError', 'MissingFile', 'NoPermission', 'UnknownName', 'OutOfRange', 'WrongType',
-           'reworded', 'MylibWarning', 'MylibNote', 'warn', 'note', 'hearing', 'check_option', 'concise', 'listed',
-           'numbered', 'Lock', 'CannotWrite', 'whole_file', 'mix', 'generator', 'set_seed', 'rng_state',
-           'set_rng_state', 'isolated_rng', 'isolated_torch_rng', 'default_device', 'rebuilt', 'to_device']
+           'reworded', 'MylibWarning', 'MylibNote', 'warn', 'note', 'hearing', 'check_option', 'check_whole',
+           'concise', 'listed', 'numbered', 'Lock', 'CannotWrite', 'whole_file', 'mix', 'generator', 'set_seed',
+           'rng_state', 'set_rng_state', 'isolated_rng', 'isolated_torch_rng', 'rebuilt']
 
 # %% ../../nbs/core/00_core.ipynb #a04f29ae
 import copy, difflib, functools, hashlib, inspect, itertools, os, random, re, sys, threading, warnings
@@ -102,14 +102,35 @@ def check_option(
     if value not in options:
         raise UsageError(f"`{name}` is {value!r}, but must be one of {options}.{near(value, options)}")
 
+# %% ../../nbs/core/00_core.ipynb #68fd2c1f
+def check_whole(
+    name:str, # The parameter's name, for the message
+    value, # What the user passed
+    least:int=1, # The smallest allowed value
+):
+    "Raise a `WrongType` or an `OutOfRange` unless `value` is a whole number of at least `least`"
+    if isinstance(value, (bool, str)) or not hasattr(value, '__index__'):
+        raise WrongType(f"`{name}` is {value!r}, but must be a whole number of at least {least}.")
+    if value<least: raise OutOfRange(f"`{name}` is {value}, but must be at least {least}.")
+
 # %% ../../nbs/core/00_core.ipynb #095ce4f6
+_other_words = dict(batch_size='bs', learning_rate='lr', epochs='n_epoch', num_epochs='n_epoch', n_epochs='n_epoch',
+                    loss='loss_func', criterion='loss_func', optimizer='opt_func', callbacks='cbs', transforms='item_tfms',
+                    workers='num_workers', validation_split='valid_pct')
+
 def _check_call(f, args, kwargs):
     "Return a `TypeError` that suggests the closest name if `f` does not accept these arguments, else `None`"
     try: inspect.signature(f).bind(*args, **kwargs)
     except TypeError as e:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(e))
-        hint = near(unknown[1], set(inspect.signature(f).parameters)-{'self', 'cls'}) if unknown else ''
-        return TypeError(f"{f.__name__}() {e}.{hint}")
+        hint = _hint(unknown[1], set(inspect.signature(f).parameters)-{'self', 'cls'}) if unknown else ''
+        name = f.__qualname__.removesuffix('.__init__') if f.__name__=='__init__' else f.__name__
+        return TypeError(f"{name}() {e}.{hint}")
+
+def _hint(unknown, names):
+    "Name the argument that was probably meant: the word that other libraries use for it, or one that looks like it"
+    if (word := _other_words.get(unknown)) in names: return f" It is called `{word}` here."
+    return near(unknown, names)
 
 def _skip_own_frames(tb):
     "Return the first frame at or below `tb` that is not the library's; `None` if there is none"
@@ -120,7 +141,7 @@ def _skip_own_frames(tb):
 def _shorten(e, f, args, kwargs):
     "Return the error to raise in place of `e`, without the library's frames; `None` to re-raise `e` unchanged"
     if os.environ.get('MYLIB_TRACE'): return None
-    wrong = _check_call(f, args, kwargs) if isinstance(e, TypeError) else None
+    wrong = _check_call(f, args, kwargs) if isinstance(e, TypeError) and not isinstance(e, UsageError) else None
     if wrong is not None: return wrong.with_traceback(None)
     if isinstance(e, UsageError) or (isinstance(e, KeyboardInterrupt) and e.args): return e.with_traceback(None)
     below = _skip_own_frames(e.__traceback__.tb_next)
@@ -142,8 +163,8 @@ def concise(
             if error is None: raise
             if isinstance(error, UsageError): error.__context__ = None # its frames may keep a whole model in memory
             error.__cause__ = None if isinstance(error, UsageError) else error.__cause__ # hides the context
-        try:
-            raise error # a line of its own is the shortest that a traceback shows of this frame
+        try: # on a line of its own, `raise` is all that a traceback shows of this frame
+            raise error
         finally: del error # breaks the reference cycle between the error and this frame
     return cast(F, _concise)
 
@@ -284,13 +305,6 @@ def isolated_torch_rng(
         torch.set_rng_state(state)
         if other: other[1](kept)
 
-# %% ../../nbs/core/00_core.ipynb #fd4fed6d
-def default_device() -> torch.device: # 'cuda', else 'mps', else 'cpu'
-    "Return the fastest available device"
-    if torch.cuda.is_available(): return torch.device('cuda')
-    if torch.backends.mps.is_available(): return torch.device('mps')
-    return torch.device('cpu')
-
 # %% ../../nbs/core/00_core.ipynb #e78e863d
 def rebuilt(
     x:tuple|list|dict, # Also a named tuple, or a dict of another library
@@ -301,18 +315,3 @@ def rebuilt(
     new = copy.copy(x)
     for k,v in zip(list(x), values): new[k] = v
     return new
-
-# %% ../../nbs/core/00_core.ipynb #7db64f5e
-def to_device(
-    x, # A tensor, or nested tuples, lists and dicts of tensors; anything else is returned unchanged
-    device:torch.device|str|None=None, # `None` is `default_device()`
-    *,
-    non_blocking:bool=True, # Let the copy run asynchronously if the memory is pinned?
-):
-    "Move every tensor in `x` to `device`"
-    device = default_device() if device is None else device
-    if isinstance(x, Tensor): return x.to(device, non_blocking=non_blocking)
-    if type(x) is tuple: return tuple(to_device(o, device, non_blocking=non_blocking) for o in x)
-    if not isinstance(x, (dict, tuple, list)): return x
-    inner = x.values() if isinstance(x, dict) else x
-    return rebuilt(x, (to_device(o, device, non_blocking=non_blocking) for o in inner))

@@ -66,8 +66,8 @@ from numpy import array
 from torch import Tensor, nn, optim, tensor
 from torch.utils.data import default_collate
 
-from mylib.core.core import (UsageError, MylibWarning, MylibNote, generator, set_seed, isolated_rng, default_device,
-    to_device)
+from ..core.core import UsageError, MylibWarning, MylibNote, generator, set_seed, isolated_rng
+from ..core.device import default_device, to_device
 from ..core.show import show_image, subplots, get_grid, show_images
 from ..core.download import home, URLs, download_url
 from ..core.samples import digits_folder

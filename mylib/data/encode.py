@@ -88,9 +88,13 @@ class OneHotEncode(Transform):
     "Map the positions of labels to a row of zeros with a 1 for each, (c,) float32"
     fixed = True
     def __init__(self,
-        c:int|MultiCategorize, # Number of labels, or the step that learns them
+        c:int|MultiCategorize|None=None, # Number of labels, or the step that learns them; `None`: that before this one
     ): self.c = c
+    def setups(self, items):
+        if self.c is None: self.c = getattr(items, 'last_with_vocab', None)
     def encodes(self, idxs):
+        if self.c is None: raise UsageError("`OneHotEncode` does not know the number of labels. Pass c=, or let it "
+                                            "follow `MultiCategorize` in a pipeline that is set up.")
         n = self.c if isinstance(self.c, int) else len(self.c.vocab)
         return torch.zeros(n).index_fill_(0, idxs, 1.)
     def decodes(self, row): return torch.where(row.bool())[0]
