@@ -11,7 +11,7 @@ Docs: https://mylib-team.github.io/mylib/learner/lr_find.html.md"""
 
 # %% auto #0
 __all__ = ['minimum', 'steep', 'valley', 'slide', 'default_steps', 'LRFinder', 'find_lr', 'SuggestedLRs',
-           'plot_lr_find']
+           'warn_if_flat', 'plot_lr_find']
 
 # %% ../../nbs/learner/01_lr_find.ipynb #07a866ab
 import copy, math
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..core.core import UsageError
+from ..core.core import UsageError, warn
 from ..train.optimizer import Hyper
 from ..train.schedule import SchedExp
 from ..callback.run import Callback, Cancel, Changer, Run, Watcher
@@ -175,6 +175,15 @@ class SuggestedLRs(tuple):
         return self
 
     def __repr__(self): return 'SuggestedLRs(' + ', '.join(f'{n}={lr:.2e}' for n,lr in zip(self.names, self)) + ')'
+
+def warn_if_flat(
+    finder:LRFinder, # With `lrs` and `losses`
+):
+    "Warn if the loss never fell below where it began, so that no rule can read anything off the curve"
+    losses = _without_ends(finder)[1]
+    if len(losses)<10 or np.argmin(losses)>=len(losses)//5: return
+    warn("The loss fell at none of the rates that were tried, so the suggestions mean little. Check that labels and "
+         "inputs belong together, or try more batches: num_it=200.")
 
 def plot_lr_find(
     finder:LRFinder, # With `lrs` and `losses`

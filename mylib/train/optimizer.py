@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..core.core import UsageError, near
+from ..core.core import OutOfRange, UsageError, WrongType, near
 
 # %% ../../nbs/train/10_optimizer.ipynb #c11619dc
 def even_mults(
