@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from fastcore.foundation import L
 
-from ..core.core import UsageError, check_whole
+from ..core.core import OutOfRange, UsageError, check_whole
 from ..nn.hooks import Hooks
 from .run import Watcher
 
@@ -50,13 +50,14 @@ class ActivationStats(Watcher):
         check_whole('every', every)
         self.with_hist,self.modules,self.every = with_hist,modules,every
         self.bounds,self.bins,self.near = bounds,bins,near
-        self.stats,self._hooks = L(),None
+        self.stats:L = L()
+        self._hooks:Hooks|None = None
 
     def before_fit(self, run):
-        self.modules = L(_with_parameters(run.model) if self.modules is None else self.modules)
+        self._watched = L(_with_parameters(run.model) if self.modules is None else self.modules)
         self.stats = L()
     def before_batch(self, run):
-        if run.training and run.step%self.every==0: self._hooks = Hooks(self.modules, self._measure)
+        if run.training and run.step%self.every==0: self._hooks = Hooks(self._watched, self._measure)
     def after_batch(self, _run):
         if self._hooks is None: return
         self.stats.append(L(self._hooks.stored))
@@ -91,9 +92,10 @@ class ActivationStats(Watcher):
 
     def _require(self, idx):
         "Raise a `UsageError` unless something was recorded of layer `idx`"
-        if not self.stats: raise UsageError("Nothing was recorded yet. Pass it to a fit: learn.fit(1, cbs=ActivationStats()).")
-        if not -len(self.modules)<=idx<len(self.modules):
-            raise UsageError(f"There is no layer {idx}; {len(self.modules)} were watched, counted from 0.")
+        if not self.stats:
+            raise UsageError("Nothing was recorded yet. Pass it to a fit: learn.fit(1, cbs=ActivationStats()).")
+        n = len(self.stats[0])
+        if not -n<=idx<n: raise OutOfRange(f"There is no layer {idx}; {n} were watched, counted from 0.")
 
     def plot_layer_stats(self,
         idx:int, # The layer, in the order of `modules`; -1 is the last

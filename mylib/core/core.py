@@ -23,7 +23,6 @@ from typing import TypeVar, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 # %% ../../nbs/core/00_core.ipynb #ee7fb883
 def near(
@@ -115,7 +114,8 @@ def check_whole(
 
 # %% ../../nbs/core/00_core.ipynb #095ce4f6
 _other_words = dict(batch_size='bs', learning_rate='lr', epochs='n_epoch', num_epochs='n_epoch', n_epochs='n_epoch',
-                    loss='loss_func', criterion='loss_func', optimizer='opt_func', callbacks='cbs', transforms='item_tfms',
+                    loss='loss_func', criterion='loss_func', optimizer='opt_func', callbacks='cbs',
+                    transforms='item_tfms',
                     workers='num_workers', validation_split='valid_pct')
 
 def _check_call(f, args, kwargs):

@@ -21,7 +21,7 @@ from .core import UsageError, rebuilt
 _chosen:list[torch.device] = [] # by the user, at most one
 
 def default_device(
-    use:bool|str|torch.device|None=None, # `False`: the CPU from now on; `True`: the fastest; or a name; `None`: as it is
+    use:bool|str|torch.device|None=None, # `False`: the CPU from now on; `True`: the fastest; or a name; `None`: as is
 ) -> torch.device: # The device that is used where none is named
     "Return the device on which everything is computed, or choose it"
     if use is not None: _chosen[:] = [] if use is True else [as_device('cpu' if use is False else use)]

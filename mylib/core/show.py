@@ -136,9 +136,9 @@ def keep_figure(
     folder:str|Path='.', # The folder of the run
 ):
     "In a script without a screen, save the current figure below `folder` and print the name of the file"
-    where = os.environ.get('MYLIB_PLOTS', 'plots')
-    if not where or not in_script() or matplotlib.get_backend().lower()!='agg': return
-    where = Path(folder)/where
+    name_of_folder = os.environ.get('MYLIB_PLOTS', 'plots')
+    if not name_of_folder or not in_script() or matplotlib.get_backend().lower()!='agg': return
+    where = Path(folder)/name_of_folder
     where.mkdir(parents=True, exist_ok=True)
     taken = {o.stem for o in where.glob('*.png')}
     file = where/f'{numbered([name], taken)[0]}.png'

@@ -71,8 +71,8 @@ class DataBlock:
 
     def _check_functions(self):
         "Raise a `WrongType` for a splitter that was not made, or items that were found already"
-        if getattr(self.splitter, '__module__', '')==RandomSplitter.__module__ and self.splitter.__name__[:1].isupper():
-            name = self.splitter.__name__
+        name = getattr(self.splitter, '__name__', '')
+        if name[:1].isupper() and getattr(self.splitter, '__module__', '')==RandomSplitter.__module__:
             raise WrongType(f"`{name}` makes a splitter, and is none yet. Call it: splitter={name}(...).")
         if self.get_items is None or callable(self.get_items): return
         raise WrongType(f"`get_items` is {brief(self.get_items)}, but must be a function that finds items, such as "

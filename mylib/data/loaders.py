@@ -20,6 +20,7 @@ import torch
 from ..core.core import UsageError, check_whole, concise, warn
 from ..core.delegates import delegates
 from ..core.device import as_device, default_device
+from ..core.show import keep_figure
 from .dataset import Datasets
 from .target import Targets
 from .layout import Layout
@@ -174,6 +175,7 @@ class DataLoaders:
     ):
         "Show decoded samples of a training batch, without changing anything"
         our_loader(self.train, 'show_batch').show_batch(**kwargs)
+        if self.layout.is_grid: keep_figure('batch', self.path)
 
     @concise
     def show_results(self,
@@ -200,6 +202,7 @@ class DataLoaders:
     ) -> tuple:
         "Decode targets, or decoded predictions, of one sample"
         return self.targets.decode(values, sample)
+        if self.layout.is_grid: keep_figure('results', self.path)
 
     @concise
     def test_dl(self,

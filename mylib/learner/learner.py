@@ -84,7 +84,7 @@ class Learner:
         lr:float|slice=0.001, # Learning rate of the fits that are not given one
         splitter:Callable=params, # From the model to its layer groups: lists of parameters, first layers first
         cbs:Sequence[Callback]|Callback|None=None, # Callbacks of every fit
-        metrics:Sequence|Callable|str|None=None, # Functions of prediction and target, or their names; `None`: the Block's
+        metrics:Sequence|Callable|str|None=None, # Functions of prediction and target, or names; `None`: the Block's
         path:str|Path|None=None, # Where files go; `None`: the path of `dls`
         model_dir:str|Path='models', # Folder for `save` and `load`, below `path`
         wd:float|None=None, # Weight decay; `None`: the optimizer's own
@@ -302,20 +302,21 @@ class Learner:
     def find_rates(self,
         start_lr:float=1e-7, # First rate
         end_lr:float=10, # Last rate
-        num_it:int|None=None, # Batches to try; `None`: 100, on small data fewer, as of `mylib.learner.lr_find.default_steps`
+        num_it:int|None=None, # Batches to try; `None`: 100, fewer on small data (`mylib.learner.lr_find.default_steps`)
         stop_div:bool=True, # Stop when the loss is far above its best?
     ) -> LRFinder: # With `lrs` and `losses`
         "The loss at ever higher rates; afterwards everything is as it was"
         self._place_model()
         cbs = [*(o for o in self._callbacks() if isinstance(o, Changer)), BestThreads()]
-        finder = LRFinder(start_lr, end_lr, default_steps(len(self.dls.train)) if num_it is None else num_it, stop_div)
+        n = default_steps(len(self.dls.train)) if num_it is None else num_it
+        finder = LRFinder(start_lr, end_lr, n, stop_div)
         return find_lr(self.model, self.dls, self.loss_func, self.make_opt(self.lr), finder, cbs, self.bar)
 
     @concise
     def lr_find(self,
         start_lr:float=1e-7, # First rate
         end_lr:float=10, # Last rate
-        num_it:int|None=None, # Batches to try; `None`: 100, on small data fewer, as of `mylib.learner.lr_find.default_steps`
+        num_it:int|None=None, # Batches to try; `None`: 100, fewer on small data (`mylib.learner.lr_find.default_steps`)
         stop_div:bool=True, # Stop when the loss is far above its best?
         show_plot:bool=True, # Draw the curve with the suggestions?
         suggest_funcs:Sequence[Callable]=(minimum, steep), # Rules, of `minimum`, `steep`, `valley`, `slide`
@@ -341,7 +342,8 @@ class Learner:
         dl = self.in_order(ds_idx, dl)
         self._place_model()
         with unchanged(self.model), fitting_batches(dl):
-            Run(self.model, self.dls, self.loss_func, callbacks=[recorder, *self._tables(), *self._callbacks(cbs)]).validate(dl)
+            callbacks = [recorder, *self._tables(), *self._callbacks(cbs)]
+            Run(self.model, self.dls, self.loss_func, callbacks=callbacks).validate(dl)
         return list(recorder.last.values())
 
     def in_order(self,
@@ -430,7 +432,7 @@ class Learner:
         order = order[:max_n].tolist()
         few = dl.pick(order)
         batch,(_,_,decoded) = few.one_batch(),self.get_preds(dl=few, with_decoded=True)
-        return self.dls.show_results(batch, decoded, max_n=len(order), **kwargs)
+        self.dls.show_results(batch, decoded, max_n=len(order), **kwargs)
 
     @concise
     def summary(self):
@@ -471,7 +473,7 @@ class Learner:
 
     @concise
     def export(self,
-        fname:str|Path='export.pkl', # File name below the learner's path; its ending does not matter, the file is the same
+        fname:str|Path='export.pkl', # File name below the learner's path; the file is the same whatever its ending
         parts:dict|None=None, # Name to object: what is not the library's; `load_learner(..., parts=)` needs it again
     ) -> Path: # The file
         "Write all that predicting needs to one file without code, and read it back; `load_learner` reads it"

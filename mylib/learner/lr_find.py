@@ -154,8 +154,8 @@ def find_lr(
         try: Run(model, dls, loss_func, opt, callbacks=callbacks, n_epoch=n_epoch).fit()
         except KeyboardInterrupt: stopped = True
     if stopped:
-        raise KeyboardInterrupt(f"The search for a learning rate was stopped after {len(finder.lrs)} of {finder.num_it} "
-                                "batches; nothing was changed.")
+        raise KeyboardInterrupt(f"The search for a learning rate was stopped after {len(finder.lrs)} of "
+                                f"{finder.num_it} batches; nothing was changed.")
     if len(finder.lrs)<2:
         raise UsageError("The loss is no number from the first batch on, so there is no rate to find. "
                          "Check the data for NaN, and the loss function.")

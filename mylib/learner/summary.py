@@ -48,7 +48,8 @@ def _count(dl):
 def _data_line(dls):
     names = 'training', 'validation', 'test'
     vocab = dls.targets.vocab if len(dls.targets)==1 else None
-    classes = '' if not vocab else f"; {len(vocab)} categories: {', '.join(map(str, vocab[:5]))}{', ...' if len(vocab)>5 else ''}"
+    some = ', '.join(map(str, vocab[:5])) + ', ...'*(len(vocab)>5) if vocab else ''
+    classes = f'; {len(vocab)} categories: {some}' if vocab else ''
     sets = ', '.join(f'{_count(dl)} {name}' for name,dl in zip(names, dls.loaders))
     return f"{sets} samples, batches of {dls.bs}, on {dls.device or 'cpu'}{classes}"
 
@@ -69,6 +70,7 @@ def learner_text(
     def name(o): return getattr(o, '__name__', None) or type(o).__name__
     recorder,metrics = learn.recorder,', '.join(map(name, learn.metrics)) or 'none'
     best = '' if recorder.best is None else f"; best: epoch {recorder.history[recorder.best]['epoch']}"
-    last = f"epoch {recorder.history[-1]['epoch']}: {_row_text(recorder.history[-1])}{best}" if recorder.history else 'none yet'
-    return '\n'.join([f'{type(learn).__name__}', f'  data:  {_data_line(learn.dls)}', f'  model: {_model_line(learn.model, groups)}',
-                      f'  with:  {name(learn.loss_func)}, {name(learn.opt_func)}; metrics: {metrics}', f'  last fit: {last}'])
+    rows = recorder.history
+    last = f"epoch {rows[-1]['epoch']}: {_row_text(rows[-1])}{best}" if rows else 'none yet'
+    return (f'{type(learn).__name__}\n  data:  {_data_line(learn.dls)}\n  model: {_model_line(learn.model, groups)}\n'
+            f'  with:  {name(learn.loss_func)}, {name(learn.opt_func)}; metrics: {metrics}\n  last fit: {last}')

@@ -113,7 +113,7 @@ class Optimizer(torch.optim.Optimizer):
     "An optimizer that calls `steppers` in order"
     def __init__(self,
         params:Iterable, # Parameters, or groups as returned by `make_groups`
-        steppers:Sequence[Callable]=(), # Functions of parameters, gradients and state, with hyper-parameters as keywords
+        steppers:Sequence[Callable]=(), # Functions of parameters, gradients and state; hyper-parameters are keywords
         cbs:Sequence[Callable]=(), # Functions of one parameter, as of `OneByOne`: shorter to write, slower to run
         **defaults, # Hyper-parameters of the steppers
     ):

@@ -61,14 +61,26 @@ mnist_stats = ([0.131], [0.308])
 class Normalize(Transform):
     "Subtract `mean` and divide by `std`, per channel; bytes are divided by 255 first"
     def __init__(self,
-        mean:Sequence[float]|float, # One number per channel, for images from 0 to 1
-        std:Sequence[float]|float, # One number per channel, above 0
+        mean:Sequence[float]|float|None=None, # One number per channel, for images from 0 to 1; `None`: measured
+        std:Sequence[float]|float|None=None, # One number per channel, above 0; `None`: measured
     ):
-        self.mean,self.std = _to_floats(mean),_to_floats(std)
+        self._kept:dict = {}
+        self.mean,self.std = [None if o is None else _to_floats(o) for o in (mean, std)]
+        if (mean is None)!=(std is None): raise UsageError("Pass both `mean` and `std`, or neither to measure them.")
+        if mean is None: return
         if len(self.mean)!=len(self.std) or not all(o>0 for o in self.std):
             raise UsageError(f"`mean` is {self.mean} and `std` is {self.std}. "
                              "Pass equally many numbers for both, and a std above 0.")
-        self._kept = {}
+
+    @property
+    def needs_batch(self): return self.mean is None
+    def setup_batch(self, xs):
+        "Measure the images of a training batch, per channel; the std is at least 1e-7"
+        found = [x for x in xs if isinstance(x, TensorImage)]
+        if not found: raise UsageError("`Normalize()` finds no images in the batch to measure. Pass mean= and std=.")
+        x = found[0].as_subclass(Tensor).transpose(0, 1).flatten(1).double()
+        if not found[0].is_floating_point(): x = x/255
+        self.mean,self.std = x.mean(1).tolist(),x.std(1).clamp(min=1e-7).tolist()
 
     @classmethod
     def from_stats(cls,
@@ -80,6 +92,9 @@ class Normalize(Transform):
 
     def _stats(self, x):
         "Return `mean` and `std` on the device of `x`, in its dtype, with a shape that broadcasts"
+        if self.mean is None:
+            raise UsageError("`Normalize()` measures the first batch of a loader that it is a batch transform of. "
+                             "To use it alone, pass mean= and std=.")
         if len(self.mean) not in (1, x.shape[-3]):
             raise UsageError(f"The images have {x.shape[-3]} channels (shape {tuple(x.shape)}), but `Normalize` has "
                              f"{len(self.mean)} means. Pass one number per channel, or open the images with `PILImage` "
