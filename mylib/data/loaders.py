@@ -189,6 +189,7 @@ class DataLoaders:
         samples = dl.undo_batch(b, max_n)
         preds = [self.decode_targets(row, s) for row,s in zip(self.rows_of(out), samples)]
         self.layout.results([dl.samples.decode(s) for s in samples], preds, self.blocks, self.n_inp, **kwargs)
+        if self.layout.is_grid: keep_figure('results', self.path)
 
     def rows_of(self,
         out:Sequence, # Predictions or targets of several samples; for several targets a tuple of such sequences
@@ -202,7 +203,6 @@ class DataLoaders:
     ) -> tuple:
         "Decode targets, or decoded predictions, of one sample"
         return self.targets.decode(values, sample)
-        if self.layout.is_grid: keep_figure('results', self.path)
 
     @concise
     def test_dl(self,
