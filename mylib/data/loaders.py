@@ -125,8 +125,16 @@ class DataLoaders:
         **kwargs, # Passed to `from_dsets`
     ): # `DataLoaders`
         "Make loaders from a DataBlock; the same as `dblock.dataloaders(source)`"
-        loaders = dblock.dataloaders(source, path=path, **kwargs)
-        return cls(*loaders.loaders, path=path)
+        return cls.of(dblock.dataloaders(source, path=path, **kwargs))
+
+    @classmethod
+    def of(cls,
+        dls:'DataLoaders', # Of any class
+    ): # `DataLoaders`
+        "Return the same loaders as an object of this class"
+        new = cls(*dls.loaders, path=dls.path)
+        new.no_valid = dls.no_valid
+        return new
 
     @property
     def n_inp(self) -> int:
@@ -226,8 +234,8 @@ class DataLoaders:
     ) -> 'DataLoaders':
         "Return loaders for the same data with other settings"
         if 'bs' in kwargs: kwargs['batch_size'] = kwargs.pop('bs')
-        new = type(self)(*[dl.new(**kwargs) for dl in self.loaders], path=self.path)
-        new.no_valid = self.no_valid
+        new = type(self).of(self)
+        new.loaders = [dl.new(**kwargs) for dl in self.loaders]
         return new
 
 # %% ../../nbs/data/19_loaders.ipynb #234736bc

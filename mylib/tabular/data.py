@@ -66,7 +66,7 @@ class TabularDataLoaders(TableLoaders):
         if cat_names is not None and cont_names is None: cont_names = _other_numbers(df, cat_names, y_names)
         splits = _split_rows(df, valid_idx, valid_pct, seed)
         to = TabularPandas(df, procs, cat_names, cont_names, y_names, y_block, splits=splits)
-        return cls(*to.dataloaders(path=path, seed=seed, **kwargs).loaders, path=path)
+        return cls.of(to.dataloaders(path=path, seed=seed, **kwargs))
 
     @classmethod
     @concise
