@@ -11,9 +11,10 @@ Docs: https://mylib-team.github.io/mylib/data/block.html.md"""
 
 # %% auto #0
 __all__ = ['TransformBlock', 'InputBlock', 'TargetBlock', 'as_target', 'CategoryBlock', 'warn_if_unlearnable',
-           'MultiCategoryBlock', 'RegressionBlock']
+           'MultiCategoryBlock', 'RegressionBlock', 'block_of']
 
 # %% ../../nbs/data/08_block.ipynb #5e00d428
+import importlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ from ..core.core import UnknownName, UsageError, listed, warn
 from ..core.text import visible
 from ..core.part import part
 from ..core.values import json_list
-from .transform import Pipeline
+from .transform import Pipeline, Transform
 from .stack import stack_values
 from .layout import Layout, TableLayout
 from .column import coded, numbers, refuse_gaps
@@ -317,3 +318,27 @@ class RegressionBlock(TargetBlock):
                 raise UsageError(f"The target {name!r} is {x[0]:g} in all {len(x)} training rows, "
                                  "so there is nothing to learn. Check the column.")
     def encode_columns(self, cols): return _stack_columns(cols)
+
+# %% ../../nbs/data/08_block.ipynb #d580f1f3
+def _named_block(f):
+    "Return the class of the Block that a step names, and the class that the step is a method of; or `None`"
+    owner = getattr(f, '__self__', None)
+    owner = owner if isinstance(owner, type) else None
+    name = getattr(owner or f, 'block', None)
+    if not isinstance(name, str): return None
+    module,_,cls = name.rpartition('.')
+    return getattr(importlib.import_module(module), cls),owner
+
+def block_of(
+    steps:Sequence[Callable], # From an item to a slot
+) -> tuple[TransformBlock, list]: # The Block, and the steps
+    "Find the Block of a slot that is made by `steps`"
+    steps = list(steps)
+    k,named = next(((k, o) for k in reversed(range(len(steps))) if (o := _named_block(steps[k]))), (0, None))
+    if named is None: return TransformBlock(steps), steps
+    make,owner = named
+    block = make(owner) if owner else make()
+    if owner: steps[k:k+1] = block.type_tfms
+    first = next(i for i,f in enumerate(steps) if isinstance(f, Transform))
+    block.type_tfms = steps[first:]
+    return block,steps

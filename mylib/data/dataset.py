@@ -23,7 +23,7 @@ from fastcore.foundation import L
 from ..core.core import Lock, OutOfRange, UsageError, concise, reworded
 from .transform import Pipeline, as_slots, setup_pipeline, step_name
 from .split import as_positions, check_splits
-from .block import TargetBlock, TransformBlock
+from .block import TargetBlock, TransformBlock, block_of
 from .target import Targets
 from .trace import Getter, brief, failed_step, shorten
 
@@ -125,17 +125,22 @@ class Datasets(Samples):
         splits:Sequence|None=None, # Positions of training and validation items; `None`: all for training
         n_inp:int|None=None, # Number of inputs; `None`: all slots but the last, or the only one
         *,
-        blocks:Sequence|None=None, # One Block a slot; `None`: plain ones
+        blocks:Sequence|None=None, # One Block a slot; `None`: as the steps say (`mylib.data.block.block_of`)
         do_setup:bool=True, # Let the steps learn from the training items?
     ):
         self.items = self._all = items if hasattr(items, '__getitem__') else list(items)
         self.pipes = [Pipeline(fs) for fs in ([[]] if tfms is None else tfms)]
         self.splits = [L(range(len(self.items)))] if splits is None else check_splits(splits, len(self.items), items)
         self.n_inp = n_inp if n_inp is not None else max(1, len(self.pipes)-1)
-        self.blocks = [TransformBlock(list(p)) for p in self.pipes] if blocks is None else list(blocks)
+        if blocks is None: blocks,self.pipes = self._blocks_of_steps()
+        self.blocks = list(blocks)
         self.split_idx,self.new_items = None,False
         self.root,self.positions,self.lock = Root(self),np.arange(len(self.items)),Lock()
         if do_setup: self.setup()
+
+    def _blocks_of_steps(self):
+        found = [block_of(p) for p in self.pipes]
+        return [b for b,_ in found],[Pipeline(steps) for _,steps in found]
 
     def setup(self):
         "Let every step learn from the training items"

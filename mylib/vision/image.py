@@ -58,6 +58,7 @@ def decode_image(
 class PILImage(ArrayImage):
     "A color image, 8-bit (mode RGB)"
     _resample,_show = Image.Resampling.BILINEAR,{}
+    block = 'mylib.vision.block.ImageBlock' # knows what `create` returns
     _convert = staticmethod(partial(to_mode, mode='RGB'))
 
     @classmethod
