@@ -179,10 +179,13 @@ class Recorder(Watcher):
     def plot_losses(self, **kwargs): "The older name of `plot_loss`"; self.plot_loss(**kwargs)
 
     def _mark_parts(self, ax, begins):
-        "Write the label of each part where it begins, and draw a line between parts"
-        for (label,_),x in zip(self.parts, begins):
-            if x: ax.axvline(x, color='gray', lw=0.8, ls=':')
-            ax.text(x, 1, f' {label}', transform=ax.get_xaxis_transform(), va='bottom', fontsize=8, color='gray')
+        "Draw a line between parts, and write their labels beside it"
+        style = dict(transform=ax.get_xaxis_transform(), va='bottom', fontsize=8, color='gray')
+        for k,((label,_),x) in enumerate(zip(self.parts, begins)):
+            if k==0: continue
+            ax.axvline(x, color='gray', lw=0.8, ls=':')
+            ax.text(x, 1, f' {label}', ha='left', **style)
+            if k==1: ax.text(x, 1, f'{self.parts[0][0]} ', ha='right', **style)
 
     @property
     def monitor(self) -> str:

@@ -45,7 +45,7 @@ class Transform:
     _types = dict(encodes=None, decodes=None)
     thread_safe:bool|None = None # May several threads call it at once? `None`: as `is_thread_safe` says
     needs_batch = False # Must `setup_batch` be called before it is used?
-    block:str|None = None # Full name of the Block that knows what it returns; `None`: none (`mylib.data.block.block_of`)
+    block:str|None = None # Full name of the Block that knows its results, for `mylib.data.block.block_of`
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

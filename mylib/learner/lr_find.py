@@ -196,7 +196,7 @@ def plot_lr_find(
     ax.plot(lrs, losses, color='gray')
     for name,lr in zip(suggested.names, suggested) if suggested else ():
         title = 'minimum / 10' if name=='minimum' else name
-        ax.plot(lr, np.interp(lr, lrs, losses), 'o', label=f'{title} {lr:.1e}')
+        ax.plot(lr, np.interp(lr, lrs, losses), 'o', label=f'{title}: {lr:.1e}')
     ax.set(xscale='log', xlabel='learning rate', ylabel='loss')
     if suggested: ax.legend()
     return ax

@@ -20,7 +20,7 @@ from collections.abc import Container, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ..core.core import UnknownName, UsageError, listed, near, note
+from ..core.core import UnknownName, UsageError, near, note
 from ..data.column import number_text, plain_column
 from ..data.vocab import is_missing
 

@@ -78,7 +78,7 @@ class TabularPandas(TableRows):
     def __init__(self,
         df, # A pandas frame, or a table as for `mylib.tabular.frame.as_frame`
         procs:Sequence|TabularProc|type|None=None, # Processors or their classes, such as Categorify; `None`: none
-        cat_names:Sequence[str]|str|None=None, # The categorical columns; `None` and no `cont_names`: by `cont_cat_split`
+        cat_names:Sequence[str]|str|None=None, # The categorical columns; `None`, without `cont_names`: guessed
         cont_names:Sequence[str]|str|None=None, # The numeric columns; `None`: none, or guessed with `cat_names`
         y_names:str|Sequence[str]|None=None, # The target column, or several; `None`: no target
         y_block:TransformBlock|type|None=None, # The Block of the targets; `None`: guess from their columns
