@@ -76,6 +76,7 @@ class Learner:
         check_same_meaning(self._dls, new)
         self._dls = new
 
+    @concise
     def __init__(self,
         dls:DataLoaders, # Training and validation loaders
         model:nn.Module, # Called with the inputs of a batch
