@@ -296,11 +296,11 @@ def full_disk(path, write):
     learn = vision_learner(folder(path), 'resnet10t', pretrained=False)
     learn.path = path.parent
     write(learn)
-    before = {o: o.read_bytes() for o in learn.path.rglob('*') if o.suffix in ('.mylib', '.pth')}
+    before = {o: o.read_bytes() for o in learn.path.rglob('*') if o.suffix in ('.pkl', '.pth')}
     assert len(before)==1
     try:
         with files_up_to(100_000): write(learn)
-    finally: assert {o: o.read_bytes() for o in learn.path.rglob('*') if o.suffix in ('.mylib', '.pth', '.part')}==before
+    finally: assert {o: o.read_bytes() for o in learn.path.rglob('*') if o.suffix in ('.pkl', '.pth', '.part')}==before
 
 
 def full_disk_in_export(path): full_disk(path, lambda learn: learn.export())
