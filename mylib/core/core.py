@@ -139,13 +139,16 @@ def _skip_own_frames(tb):
 
 # %% ../../nbs/core/00_core.ipynb #49700935
 def _shorten(e, f, args, kwargs):
-    "Return the error to raise in place of `e`, without the library's frames; `None` to re-raise `e` unchanged"
-    if os.environ.get('MYLIB_TRACE'): return None
+    "Return the error to raise in place of `e`, without the library's frames where they say nothing to a user"
+    if os.environ.get('MYLIB_TRACE'): return e
     wrong = _check_call(f, args, kwargs) if isinstance(e, TypeError) and not isinstance(e, UsageError) else None
     if wrong is not None: return wrong.with_traceback(None)
-    if isinstance(e, UsageError) or (isinstance(e, KeyboardInterrupt) and e.args): return e.with_traceback(None)
+    if isinstance(e, KeyboardInterrupt) and e.args: return e.with_traceback(None)
+    if isinstance(e, UsageError):
+        e.__cause__ = e.__context__ = None # their frames may keep a whole model in memory
+        return e.with_traceback(None)
     below = _skip_own_frames(e.__traceback__.tb_next)
-    return e.with_traceback(below) if below else None
+    return e.with_traceback(below) if below else e
 
 # %% ../../nbs/core/00_core.ipynb #5923cc92
 F = TypeVar('F', bound=Callable)
@@ -158,14 +161,8 @@ def concise(
     def _concise(*args, **kwargs):
         __tracebackhide__ = True # IPython hides this frame
         try: return f(*args, **kwargs)
-        except (Exception, KeyboardInterrupt) as e:
-            error = _shorten(e, f, args, kwargs)
-            if error is None: raise
-            if isinstance(error, UsageError): error.__context__ = None # its frames may keep a whole model in memory
-            error.__cause__ = None if isinstance(error, UsageError) else error.__cause__ # hides the context
-        try: # on a line of its own, `raise` is all that a traceback shows of this frame
-            raise error
-        finally: del error # breaks the reference cycle between the error and this frame
+        except (Exception, KeyboardInterrupt) as e: found = [_shorten(e, f, args, kwargs)]
+        raise found.pop() # not kept in a variable, so that the error and this frame do not refer to each other
     return cast(F, _concise)
 
 # %% ../../nbs/core/00_core.ipynb #09b5cd34
