@@ -14,7 +14,7 @@ __all__ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 't
            'pd', 'torch', 'F', 'L', 'array', 'Tensor', 'nn', 'optim', 'tensor', 'default_collate', 'UsageError',
            'MylibWarning', 'MylibNote', 'generator', 'set_seed', 'isolated_rng', 'default_device', 'to_device',
            'show_image', 'subplots', 'get_grid', 'show_images', 'home', 'URLs', 'download_url', 'digits_folder',
-           'unpack', 'untar_data', 'NormType', 'Module', 'Identity', 'Lambda', 'View', 'Flatten',
+           'unpack', 'untar_data', 'pca', 'NormType', 'Module', 'Identity', 'Lambda', 'View', 'Flatten',
            'AdaptiveConcatPool2d', 'PoolFlatten', 'sigmoid_range', 'SigmoidRange', 'trunc_normal_', 'init_default',
            'apply_init', 'init_linear', 'Embedding', 'BatchNorm', 'LinBnDrop', 'requires_grad', 'set_bn_eval',
            'SimpleSelfAttention', 'ConvLayer', 'MergeLayer', 'SequentialEx', 'SEModule', 'ResBlock', 'SEBlock',
@@ -63,15 +63,17 @@ import torch
 import torch.nn.functional as F
 from fastcore.foundation import L
 from numpy import array
-from torch import Tensor, nn, optim, tensor
+from torch import Tensor, nn, optim
 from torch.utils.data import default_collate
 
 from mylib.core.core import (UsageError, MylibWarning, MylibNote, generator, set_seed, isolated_rng, default_device,
     to_device)
+from ..core.components import pca
 from ..core.show import show_image, subplots, get_grid, show_images
 from ..core.download import home, URLs, download_url
 from ..core.samples import digits_folder
 from ..core.archive import unpack, untar_data
+from ..core.tensor import tensor
 
 from ..nn.layers import (NormType, Module, Identity, Lambda, View, Flatten, AdaptiveConcatPool2d, PoolFlatten,
     sigmoid_range, SigmoidRange, trunc_normal_, init_default, apply_init, init_linear, Embedding, BatchNorm,
@@ -136,6 +138,11 @@ from ..interpret.classification import ClassificationInterpretation
 from ..deploy.read import read_bundle
 from ..deploy.load import load_learner
 
+from ..compat import helpers, names
+from ..compat.helpers import *
+from ..compat.methods import add_methods
+from ..compat.names import *
+
 # %% ../../nbs/data/99_all.ipynb #e6fc2eee
 _all_ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 'time', 'Counter', 'contextmanager',
          'deepcopy', 'partial', 'attrgetter', 'itemgetter', 'Path', 'SimpleNamespace', 'matplotlib', 'plt', 'np',
@@ -144,7 +151,7 @@ _all_ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 'tim
 # %% ../../nbs/data/99_all.ipynb #bb08c2af
 _all_ = ['UsageError', 'MylibWarning', 'MylibNote', 'generator', 'set_seed', 'isolated_rng', 'default_device',
          'to_device', 'show_image', 'subplots', 'get_grid', 'show_images', 'home', 'URLs', 'download_url',
-         'digits_folder', 'unpack', 'untar_data']
+         'digits_folder', 'unpack', 'untar_data', 'pca']
 
 # %% ../../nbs/data/99_all.ipynb #5f66f621
 _all_ = ['NormType', 'Module', 'Identity', 'Lambda', 'View', 'Flatten', 'AdaptiveConcatPool2d', 'PoolFlatten',
@@ -187,3 +194,7 @@ _all_ = ['events', 'Callback', 'Changer', 'Watcher', 'Cancel', 'Run', 'Recorder'
 # %% ../../nbs/data/99_all.ipynb #8214c44e
 _all_ = ['minimum', 'steep', 'valley', 'slide', 'LRFinder', 'SuggestedLRs', 'Learner', 'Interpretation',
          'ClassificationInterpretation', 'read_bundle', 'load_learner']
+
+# %% ../../nbs/data/99_all.ipynb #30a0982c
+__all__ += names.__all__ + helpers.__all__
+add_methods()
