@@ -44,10 +44,6 @@ class Ported:
     def __repr__(self): return '\n'.join(self.lines())
 
 # %% ../../nbs/compat/14_port.ipynb #bace0524
-def _line_of(block, pos):
-    "Return the line of the code around a position"
-    return block.text[block.text.rfind('\n', 0, pos)+1:].split('\n')[0].strip()
-
 def _rewrite(source, block, tree, found):
     "Note the new imports of a block in `source`, and what to say about them in `found`"
     for o in sorted(changes(tree, block.text), key=lambda o: o.line):
