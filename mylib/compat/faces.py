@@ -24,7 +24,7 @@ modules:dict[str,str|None] = {
         'basics', 'callback', 'data', 'imports', 'interpret', 'layers', 'learner', 'losses', 'metrics', 'optimizer',
         'torch_basics', 'torch_core', 'torch_imports')},
     'fastai.vision': 'mylib.vision.all', 'fastai.tabular': 'mylib.tabular.all', 'fastai.collab': 'mylib.collab',
-    'fastbook': 'mylib.data.all', 'fastdownload': 'mylib.data.all',
+    'fastbook': 'mylib.vision.all', 'fastdownload': 'mylib.data.all',
     **dict.fromkeys(['fastai.text', 'fastai.medical', 'fastai.distributed', 'fastai.test_utils', 'fastai.fp16_utils',
                      'fastai.vision.widgets', 'fastai.vision.gan', 'fastai.vision.models.unet',
                      'fastai.vision.models.xresnet']),

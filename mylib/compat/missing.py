@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..core.core import near
+from ..callback.run import events
 from .faces import face_names, face_of, is_old
 
 # %% ../../nbs/compat/13_missing.ipynb #0f604f85
@@ -125,6 +126,15 @@ def _missing_attribute(node, ours, learners):
     else: return None
     return None if node.attr in known else f"{owner} has no `{node.attr}`.{near(node.attr, known)}"
 
+def _old_events(node, ours):
+    "Say that the events of a callback have no parameter for the run, or return `None`"
+    bases = [o.id for o in node.bases if isinstance(o, ast.Name)]
+    if not {'Callback', 'Changer', 'Watcher'}&set(bases)&set(ours): return None
+    old = [o.name for o in node.body if isinstance(o, ast.FunctionDef) and o.name in events and len(o.args.args)==1]
+    if not old: return None
+    return (f"`{node.name}.{old[0]}` has no parameter for the run. Write `def {old[0]}(self, run)`, and `run.` in the "
+            "place of `self.` or `self.learn.`.")
+
 def _missing_arguments(node, ours):
     "Say that a function has no argument of a name, or return `None`"
     name = node.func.id
@@ -148,6 +158,7 @@ def missing_members(
             message = _missing_attribute(node, ours, learners)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ours:
             message = _missing_arguments(node, ours)
+        elif isinstance(node, ast.ClassDef): message = _old_events(node, ours)
         if message is None or message in said: continue
         said.add(message)
         yield tree,node,message
