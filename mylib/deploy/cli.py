@@ -45,7 +45,8 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     "Return what the command understands"
     kinds = [o.name for o in applications]
-    p = _Parser('mylib', description='Train a model on images, a table or ratings, and predict with it.')
+    p = _Parser('mylib', description='Train a model on images, a table or ratings, and predict with it.',
+                epilog='`mylib port FILES...` rewrites the imports of notebooks that were written for fastai.')
     sub = p.add_subparsers(dest='command', required=True)
     t = sub.add_parser('train', help='train on a folder of images, a table or ratings, or on the embedded digits')
     t.add_argument('path', nargs='?', help='; '.join(o.looks_like for o in applications)+'; without it: handwritten '

@@ -95,7 +95,7 @@ class PILImage(ArrayImage):
     ):
         "Return a copy that fits into `h` by `w` pixels; it is never enlarged"
         im = self.copy()
-        im.thumbnail((h if w is None else w, h), self._resample)
+        im.thumbnail((h if w is None else w, h), self._resample, reducing_gap=None) # a gap fails for 16 bits
         return im
 
     def show(self,
