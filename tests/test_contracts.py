@@ -111,7 +111,7 @@ def test_two_targets_in_a_file(tmp_path):
     _,dls = two_targets()
     learn = Learner(dls, TwoHeads(), path=tmp_path)
     learn.export(parts={'model': learn.model, 'point': dls.blocks[0].type_tfms[0]})
-    again = load_learner(tmp_path/'model.mylib', model=TwoHeads(), parts={'point': Point()})
+    again = load_learner(tmp_path/'export.pkl', model=TwoHeads(), parts={'point': Point()})
     assert again.predict((0.3, 0.2))[0]==learn.predict((0.3, 0.2))[0]
     assert repr(again.loss_func)==repr(learn.loss_func)
 

@@ -136,12 +136,12 @@ weights(1.)
 learn.export(); learn.save('kept')
 for _ in range(int(sys.argv[2])):
     child(learn.export, random.uniform(0.02, 0.2))
-    assert same_everywhere(load_learner(learn.path/'model.mylib').model)
+    assert same_everywhere(load_learner(learn.path/'export.pkl').model)
     child(lambda: learn.save('kept'), random.uniform(0.02, 0.2))
     load_model(learn.path/'models'/'kept.pth', learn.model)
     assert same_everywhere(learn.model)
 left = [o.name for o in learn.path.iterdir()]+[o.name for o in (learn.path/'models').iterdir()]
-assert {o for o in left if not o.endswith('.part')}=={'shapes', 'models', 'model.mylib', 'kept.pth'}, left
+assert {o for o in left if not o.endswith('.part')}=={'shapes', 'models', 'export.pkl', 'kept.pth'}, left
 print('fine')
 """
 

@@ -26,7 +26,7 @@ from ..core.core import UsageError, concise, isolated_rng, listed, reworded
 from ..core.device import default_device
 from ..data.block import InputBlock, TransformBlock
 from ..data.dataset import without_items
-from ..data.transform import as_slots
+from ..data.transform import Transform, as_slots
 from ..data.loader import DataLoader
 from ..data.loaders import DataLoaders
 from ..learner.learner import Learner
@@ -143,8 +143,9 @@ def _empty_loaders(file, d, given, device):
 # %% ../../nbs/deploy/02_load.ipynb #4baabcdb
 def _function(file, d, name, given):
     f = build_part(d[name], given, where=name)
-    if callable(f): return f
-    raise UsageError(f"{file}: `{name}` is {str(f)[:50]}, which cannot be called. Do not trust the file.")
+    if callable(f) and not isinstance(f, Transform): return f
+    what = 'a step that prepares data, and cannot be called here' if callable(f) else 'which cannot be called'
+    raise UsageError(f"{file}: `{name}` is {str(f)[:50]}, {what}. Do not trust the file.")
 
 def _inner(f):
     "The loss that the loss `f` asks, if it asks another"
