@@ -64,22 +64,24 @@ def _look(trees, found):
 
 # %% ../../nbs/compat/14_port.ipynb #a87ceb52
 def _port_file(path, check):
+    "Return what was found in one file; an error of one file does not stop the others"
     found = Ported(Path(path))
-    try: source = Source(path)
-    except UsageError as e:
-        found.error = str(e)
-        return found
+    try: _port_source(Source(path), found, check)
+    except UsageError as e: found.changed,found.problems,found.error = [],[],str(e)
+    return found
+
+def _port_source(source, found, check):
+    "Rewrite the imports of one file, and note in `found` what was done and what will not run"
     trees = []
     for block in source.blocks:
         try: trees.append((tree := parse(block.text, source.is_notebook), block.name))
         except SyntaxError as e:
             what = f'{block.name}line {e.lineno}: this is not Python ({e.msg}).'
-            if source.is_notebook: found.problems.append(f'{what} The cell is left as it is.')
-            else: found.error = f'{path}, {what} The file is left as it is.'
+            if not source.is_notebook: raise UsageError(f'{source.path}, {what} The file is left as it is.') from e
+            found.problems.append(f'{what} The cell is left as it is.')
         else: _rewrite(source, block, tree, found)
     _look(trees, found)
     if found.changed and not check: source.write()
-    return found
 
 # %% ../../nbs/compat/14_port.ipynb #187e21f4
 def port(

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from .core import MissingFile, UsageError, concise
-from .download import URLs, download_url, home, url_name, whole_folder
+from .download import URLs, download_url, folder_of, url_name, whole_folder, without_extensions
 from .samples import digits_folder
 
 # %% ../../nbs/core/07_archive.ipynb #2fa0c09c
@@ -219,10 +219,6 @@ def _move_up(folder):
     inner.rmdir()
 
 # %% ../../nbs/core/07_archive.ipynb #6e67eba8
-def _remove_extensions(name):
-    "Return the name of an archive without its extensions"
-    return re.sub(r'\.(tgz|tbz2|txz|zip|tar(\.(gz|bz2|xz))?)$', '', name, flags=re.I)
-
 def _find_local_path(url):
     "Return the path of a local archive, or `None` for an address on the network"
     begin = str(url)[:8].lower()
@@ -239,21 +235,23 @@ def _get_archive(url, folder, name, force):
 @concise
 def untar_data(
     url:str|Path, # One of `URLs`, or an address or path of an archive
-    archive:str|Path|None=None, # Folder for the archive; `None` is `data` in `home()`
-    data:str|Path|None=None, # Folder in which the dataset's folder is created; `None` is `data` in `home()`
+    archive:str|Path|None=None, # Folder for the archive; `None` is `data` in `base`
+    data:str|Path|None=None, # Folder in which the dataset's folder is created; `None`: as `c_key` and `base` say
+    c_key:str='data', # Kind of files, as in `mylib.core.download.folder_of`: 'data', or 'model' for weights
     force_download:bool=False, # Download and unpack again?
+    base:str|Path|None=None, # Used instead of `home()`
 ) -> Path: # The dataset's folder
     "Return the folder of a dataset, which is downloaded and unpacked if it does not exist"
-    data = home()/'data' if data is None else Path(data)
+    data = folder_of(c_key, base) if data is None else Path(data)
     if url==URLs.DIGITS: return digits_folder(data/'digits')
     local = _find_local_path(url)
     name = url_name(str(url)) if local is None else local.name
-    if _remove_extensions(name) in ('', '.', '..'):
+    if without_extensions(name) in ('', '.', '..'):
         raise UsageError(f"{url} is not the address of an archive. Pass one of `URLs`, an address, or the path of an "
                          "archive.")
-    dest = data/_remove_extensions(name)
+    dest = data/without_extensions(name)
     if dest.is_dir() and not force_download: return dest
-    packed = local or _get_archive(url, home()/'data' if archive is None else Path(archive), name, force_download)
+    packed = local or _get_archive(url, Path(archive or folder_of('archive', base)), name, force_download)
     if not packed.is_file():
         raise MissingFile(f"There is no archive {packed}. Pass one of `URLs`, an address, or the path of an archive.")
     if not dest.is_dir(): return unpack(packed, dest, strip=True)

@@ -35,6 +35,7 @@ def delegates(
                 params[n] = p.replace(kind=p.KEYWORD_ONLY)
         _plain(f).__signature__ = own.replace(parameters=list(params.values()))
         _plain(f).__delwrap__ = _plain(callees[0]) # where fastcore finds the comments
+        _plain(f).__delegates__ = tuple(map(_plain, callees)) # where `mylib.core.doc` does
         return f
     return _delegate
 

@@ -14,7 +14,7 @@ __all__ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 't
            'pd', 'torch', 'F', 'L', 'array', 'Tensor', 'nn', 'optim', 'tensor', 'default_collate', 'UsageError',
            'MylibWarning', 'MylibNote', 'generator', 'set_seed', 'isolated_rng', 'default_device', 'to_detach',
            'to_device', 'show_image', 'subplots', 'get_grid', 'show_images', 'home', 'URLs', 'download_url',
-           'digits_folder', 'unpack', 'untar_data', 'pca', 'NormType', 'Module', 'Identity', 'Lambda', 'View',
+           'digits_folder', 'unpack', 'untar_data', 'pca', 'doc', 'NormType', 'Module', 'Identity', 'Lambda', 'View',
            'Flatten', 'AdaptiveConcatPool2d', 'PoolFlatten', 'sigmoid_range', 'SigmoidRange', 'trunc_normal_',
            'init_default', 'apply_init', 'init_linear', 'Embedding', 'BatchNorm', 'LinBnDrop', 'requires_grad',
            'set_bn_eval', 'SimpleSelfAttention', 'ConvLayer', 'MergeLayer', 'SequentialEx', 'SEModule', 'ResBlock',
@@ -73,6 +73,7 @@ from ..core.show import show_image, subplots, get_grid, show_images
 from ..core.download import home, URLs, download_url
 from ..core.samples import digits_folder
 from ..core.archive import unpack, untar_data
+from ..core.doc import doc
 from ..core.tensor import tensor
 
 from ..nn.layers import (NormType, Module, Identity, Lambda, View, Flatten, AdaptiveConcatPool2d, PoolFlatten,
@@ -152,7 +153,7 @@ _all_ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 'tim
 # %% ../../nbs/data/99_all.ipynb #bb08c2af
 _all_ = ['UsageError', 'MylibWarning', 'MylibNote', 'generator', 'set_seed', 'isolated_rng', 'default_device',
          'to_detach', 'to_device', 'show_image', 'subplots', 'get_grid', 'show_images', 'home', 'URLs', 'download_url',
-         'digits_folder', 'unpack', 'untar_data', 'pca']
+         'digits_folder', 'unpack', 'untar_data', 'pca', 'doc']
 
 # %% ../../nbs/data/99_all.ipynb #5f66f621
 _all_ = ['NormType', 'Module', 'Identity', 'Lambda', 'View', 'Flatten', 'AdaptiveConcatPool2d', 'PoolFlatten',
