@@ -57,6 +57,18 @@ def test_it_does_little_work(seen): assert seen['calls']<1_000_000, seen['calls'
 
 
 def test_the_command_answers_at_once():
-    "`mylib --help` and a misspelt command need no second process and no network"
-    done = subprocess.run([sys.executable, '-c', 'import sys; from mylib.deploy.cli import main; sys.exit(main(["--help"]))'], capture_output=True, text=True, timeout=600)
-    assert done.returncode==0 and 'train' in done.stdout and 'predict' in done.stdout
+    "Help, a version and a misspelt command read the words only: nothing heavy is imported"
+    for words,told in (['--help'], 'predict'),(['train', '--help'], '--epochs'),(['--version'], 'mylib '),(['trian'], 'Did you mean train'):
+        code = f"""import sys
+sys.argv = ['mylib', *{words}]
+from mylib.deploy.cli import main
+try: main()
+finally: print([o for o in ('torch', 'numpy', 'pandas', 'matplotlib', 'PIL', 'fastcore') if o in sys.modules])"""
+        done = subprocess.run([sys.executable, '-S', '-c', f"import sys; sys.path = {sys.path!r}\n{code}"], capture_output=True, text=True, timeout=600)
+        assert told in done.stdout+done.stderr and done.stdout.splitlines()[-1]=='[]', (done.stdout, done.stderr)
+
+
+def test_the_version_is_that_of_the_package():
+    from importlib.metadata import version
+    import mylib
+    assert mylib.__version__==version('mylib')

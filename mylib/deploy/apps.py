@@ -121,8 +121,8 @@ def _find_valid(path, name):
     "The folder that `--valid` names: inside of the data, or anywhere"
     found = next((o for o in (path/name, Path(name)) if o.is_dir()), None)
     if found is None:
-        raise MissingFile(f"There is no folder {name} in {path}, nor in {Path.cwd()}. Pass --valid with a folder that is "
-                          "there, or with a share such as 0.2.")
+        raise MissingFile(f"There is no folder {name} in {path}, nor in {Path.cwd()}. Pass --valid with a folder that "
+                          "is there, or with a share such as 0.2.")
     inside = found.resolve().is_relative_to(path.resolve())
     return path/found.resolve().relative_to(path.resolve()) if inside else found
 
@@ -151,12 +151,14 @@ def _check_image(path):
 class Images(Application):
     "A folder of images with a sub-folder a class"
     name,things,called,asked = 'images','images','a folder of images','IMAGES'
-    words = {**_common, 'valid': None, 'arch': 'resnet18', 'size': 224, 'weights': None, 'pretrained': True, 'workers': None}
+    words = {**_common, 'valid': None, 'arch': 'resnet18', 'size': 224, 'weights': None, 'pretrained': True,
+             'workers': None}
 
     def claims(self, path, _args): return path.is_dir()
     def loaders(self, path, args):
         if not path.is_dir():
-            raise MissingFile(f"There is no folder {path}. Pass {kinds[self.name]}; the current folder is {Path.cwd()}.")
+            raise MissingFile(f"There is no folder {path}. Pass {kinds[self.name]}; the current folder is "
+                              f"{Path.cwd()}.")
         how = dict(seed=args.seed, bs=args.bs, device=args.device, num_workers=args.workers,
                    item_tfms=Resize(args.size), batch_tfms=aug_transforms())
         if isinstance(args.valid, str): return _folder_loaders(path, _find_valid(path, args.valid), **how)
@@ -180,7 +182,7 @@ class Images(Application):
 # %% ../../nbs/deploy/06_apps.ipynb #b4667ca6
 class Digits(Images):
     "The handwritten digits that come with the library: a little turned and zoomed, but never mirrored"
-    name,words = 'digits',{**_common, 'epochs': 30, 'arch': 'small_resnet', 'workers': None}
+    name,called,words = 'digits','the handwritten digits',{**_common, 'epochs': 30, 'arch': 'small_resnet', 'workers': None}
     def starts_trained(self, _args): return False
     def loaders(self, _path, args):
         if args.arch!='small_resnet':
@@ -196,7 +198,8 @@ class Digits(Images):
 
 def _share(valid):
     if isinstance(valid, float): return valid
-    raise UsageError(f"--valid is {valid!r}, but only a folder of images can hold out a folder. Pass a share, such as 0.2.")
+    raise UsageError(f"--valid is {valid!r}, but only a folder of images can hold out a folder. Pass a share, "
+                     "such as 0.2.")
 
 # %% ../../nbs/deploy/06_apps.ipynb #6bfade89
 def _check_room(path, n_rows, n_columns):

@@ -8,7 +8,6 @@ Docs: https://mylib-team.github.io/mylib/deploy/ask.html.md"""
 __all__ = ['predict', 'info']
 
 # %% ../../nbs/deploy/10_ask.ipynb #c6d73c51
-import json
 from argparse import Namespace
 from pathlib import Path
 
@@ -48,12 +47,11 @@ def predict(
 
 def _predict(args):
     learn = load_learner(args.model)
-    learn.bar = False
     learn.dls = learn.dls.new(device=args.device)
     asked,bad = _opened(learn, args.files)
     for o in bad: complain(o)
     if asked:
-        preds,_ = learn.get_preds(dl=learn.dls.test_dl(list(asked.values()), raw=True))
+        with learn.no_bar(): preds,_ = learn.get_preds(dl=learn.dls.test_dl(list(asked.values()), raw=True))
         for name,answer in zip(asked, learn.predictor().answers_of(preds)): _say_answer(name, answer, args.json)
     return 1 if bad else 0
 

@@ -224,8 +224,8 @@ def _advice(rec):
     n,best = len(rec.history),rec.history[rec.best]['epoch']
     if rec.best==n-1: return [f'The last epoch was the best one by {rec.monitor}: more epochs may help.']
     if rec.best>=0.8*n-1: return ['The best epoch was close to the end: the number of epochs is about right.']
-    return [f'After epoch {best} of 0 to {n-1} nothing was better: fewer epochs are enough, or more augmentation, a lower '
-            'learning rate or more data are needed.']
+    return [f'After epoch {best} of 0 to {n-1} nothing was better: fewer epochs are enough, or more augmentation, a '
+            'lower learning rate or more data are needed.']
 
 def _next(learn, then):
     "The section that says what to do next"

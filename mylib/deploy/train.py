@@ -26,7 +26,7 @@ from ..callback.keep import SaveModelCallback, load_model
 from ..callback.log import CSVLogger
 from ..learner.bundle import check_limits
 from ..learner.lr_find import LRFinder, SuggestedLRs, minimum, steep, valley
-from .apps import Digits, applications, choose_app, with_defaults
+from .apps import Digits, choose_app, with_defaults
 from .folder import first_settings, free_folder, make_folder, resumed_args, write_settings
 from .report import write_report
 from .tell import telling
@@ -81,11 +81,9 @@ def lr_find(
     args:Namespace, # As of `mylib.deploy.words.parse`
 ) -> int: # Exit code
     "Print the learning rates that the rules suggest for the data"
-    with telling(): app,args,learn = _prepare(args, Path('.'))
-    learn.bar = False
     rules = {minimum: 'a tenth of the rate with the lowest loss; mylib train takes this one',
              steep: 'where the loss falls fastest', valley: 'the middle of the longest way down'}
-    with telling(): suggested = SuggestedLRs(learn.find_rates(), tuple(rules))
+    with telling(): suggested = SuggestedLRs(_prepare(args, Path('.'))[2].find_rates(), tuple(rules))
     for rate,(rule,about) in zip(suggested, rules.items()): say(f'{rate:.2e}', rule.__name__, about)
     return 0
 
@@ -97,8 +95,8 @@ def _warn_of_head(rec):
     if not first or None in values: return
     head = min(values[:first], key=lambda v: sign*v)
     if not sign*values[-1]>sign*head: return
-    warn(f"{rec.monitor} is {values[-1]:.4f} at the end, but was {head:.4f} with the head alone. Try a lower lr=, such as a "
-         "fifth of this one, or fewer epochs.")
+    warn(f"{rec.monitor} is {values[-1]:.4f} at the end, but was {head:.4f} with the head alone. Try a lower lr=, such "
+         "as a fifth of this one, or fewer epochs.")
 
 @contextmanager
 def _resumable(out, doing) -> Iterator:
@@ -160,7 +158,7 @@ def _train(args, said):
     with _resumable(out, 'looking for a learning rate (--lr RATE trains without looking)'):
         finder = _finder(learn, out, settings)
     suggested = SuggestedLRs(finder, (minimum,)) if finder else None
-    lr = suggested.minimum if suggested else args.lr
+    lr = suggested[0] if suggested else args.lr
     say(f"Learning rate {lr:.2e}{', found' if suggested else ''}")
     set_seed(args.seed)
     with _resumable(out, 'training'): _fit(learn, app, args, lr)

@@ -152,7 +152,8 @@ class _Parser(argparse.ArgumentParser):
         if unknown := re.match(r"unrecognized arguments: (\S+)", message):
             options = [o for a in self._actions for o in a.option_strings]
             message = f"there is no option or place for {unknown[1]}.{_near(unknown[1].split('=')[0], options)}"
-        if missing := re.match('the following arguments are required: (.*)', message): message = f'{missing[1]} is missing'
+        missing = re.match('the following arguments are required: (.*)', message)
+        if missing: message = f'{missing[1]} is missing'
         message = message.removeprefix('argument ').rstrip('.')
         self.exit(2, visible(f"mylib: {message}{'' if message.endswith('?') else '.'} See {self.prog} --help.")+'\n')
 
@@ -185,14 +186,16 @@ def parse(
 
 # %% ../../nbs/deploy/05_words.ipynb #98d8748f
 _options = [
-    (r'(item_tfms=)?\[?Resize\((\d+)\)\]? to the DataBlock', r'--size \2'), (r'item_tfms=\[?Resize\((\d+)\)\]?', r'--size \1'),
+    (r'(item_tfms=)?\[?Resize\((\d+)\)\]? to the DataBlock', r'--size \2'),
+    (r'item_tfms=\[?Resize\((\d+)\)\]?', r'--size \1'),
     (r'y_block=CategoryBlock\([^)]*\)', '--classes'), (r'y_block=RegressionBlock\([^)]*\)(\(\))?', '--numbers'),
     (r'`?pretrained=False`?', '--no-pretrained'), (r'`?resume=True`?', '--resume'), (r'y_names=', '--target '),
     (r"pass train=(\S+), valid=\S+ and no valid_pct", 'leave --valid out'),
     (r"pass train= and valid=, or valid_pct=([\d.]+)", r'pass --valid with a folder, or --valid \1'),
     (r'\bvalid_pct=([\d.]+)', r'--valid \1'), (r'\bnum_workers=(\d+)', r'--workers \1'),
     (r"\b(bs|seed|arch|device|metrics|lr)='?([\w.:+-]*\w)'?", r'--\1 \2'),
-    (r'`(bs|seed|arch|device|metrics|lr|weights|size)=?`', r'--\1'), (r'\b(bs|seed|arch|device|metrics|lr|weights)=(?=[\s,.;]|$)', r'--\1'),
+    (r'`(bs|seed|arch|device|metrics|lr|weights|size)=?`', r'--\1'),
+    (r'\b(bs|seed|arch|device|metrics|lr|weights)=(?=[\s,.;]|$)', r'--\1'),
     (r'\bvalid_pct\b', '--valid'), (r'\bnum_workers\b', '--workers'), (r'Make the loaders with --', 'Pass --'),
 ]
 

@@ -69,7 +69,8 @@ class Interpretation:
     def is_wrong(self) -> torch.Tensor|None: # (n,) bool; `None`: no categories are predicted
         "Tell which predicted categories are not the target"
         slots = zip(self.dls.targets.blocks, _each(self.decoded), _each(self.targs))
-        found = [(d!=t.reshape(d.shape)).reshape(len(self), -1).any(1) for b,d,t in slots if b.vocab is not None and d.ndim<3]
+        known = [(d, t.reshape(d.shape)) for b,d,t in slots if b.vocab is not None and d.ndim<3]
+        found = [(d!=t).reshape(len(self), -1).any(1) for d,t in known]
         return torch.stack(found).any(0) if found else None
 
     def worst(self,
