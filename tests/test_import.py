@@ -72,3 +72,17 @@ def test_the_version_is_that_of_the_package():
     from importlib.metadata import version
     import mylib
     assert mylib.__version__==version('mylib')
+
+
+def test_every_extra_is_used():
+    "An extra is offered when some module imports what it installs, and not before"
+    import re
+    from configparser import ConfigParser
+    from pathlib import Path
+    root = Path(__file__).resolve().parent.parent
+    config = ConfigParser()
+    config.read(root/'settings.ini', encoding='utf-8')
+    extras = {k: v.split() for k,v in config['DEFAULT'].items() if k.endswith('_requirements') and k!='dev_requirements'}
+    text = '\n'.join(o.read_text(encoding='utf-8') for o in (root/'mylib').rglob('*.py'))
+    unused = [(k, o) for k,names in extras.items() for o in names if not re.search(rf'^\s*(import|from) {re.split("[<>=!~]", o)[0].replace("-", "_")}\b', text, re.M)]
+    assert extras and unused==[]

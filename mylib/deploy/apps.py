@@ -182,7 +182,8 @@ class Images(Application):
 # %% ../../nbs/deploy/06_apps.ipynb #b4667ca6
 class Digits(Images):
     "The handwritten digits that come with the library: a little turned and zoomed, but never mirrored"
-    name,called,words = 'digits','the handwritten digits',{**_common, 'epochs': 30, 'arch': 'small_resnet', 'workers': None}
+    name,called = 'digits','the handwritten digits'
+    words = {**_common, 'epochs': 30, 'arch': 'small_resnet', 'workers': None}
     def starts_trained(self, _args): return False
     def loaders(self, _path, args):
         if args.arch!='small_resnet':
@@ -194,7 +195,8 @@ class Digits(Images):
                                             device=args.device, num_workers=args.workers, img_cls=PILImageBW,
                                             batch_tfms=tfms)
     def learner(self, dls, args, out):
-        return Learner(dls, small_resnet(n_in=1, n_out=dls.c), metrics=find_metrics(args.metrics) or accuracy, path=out)
+        metrics = find_metrics(args.metrics) or accuracy
+        return Learner(dls, small_resnet(n_in=1, n_out=dls.c), metrics=metrics, path=out)
 
 def _share(valid):
     if isinstance(valid, float): return valid

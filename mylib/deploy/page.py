@@ -156,7 +156,7 @@ thead th{color:#566072;font-weight:600}th.num,td.num{text-align:right}
 .pairs th{font-weight:400;color:#566072}.pairs td{overflow-wrap:anywhere}
 @media(max-width:56rem){.half{grid-column:span 2}}
 @media(max-width:40rem){.chart[alt="Confusion matrix"]{max-width:none}
-section{padding:.9rem .8rem}table{font-size:.8rem}th,td{padding-right:.6rem}
+section{padding:.9rem .6rem}table{font-size:.75rem}th,td{padding-right:.4rem}
 .grid{grid-template-columns:repeat(3,1fr);gap:.7rem .5rem}.tiles{grid-template-columns:repeat(2,1fr)}}
 """
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.core import UsageError, concise, isolated_rng
+from ..core.part import NotAPart, describe
 from ..core.show import without_math
 from ..core.text import visible
 from ..data.block import CategoryBlock
@@ -181,7 +182,11 @@ def _worst(interp, n):
     return _section('Top losses', html_grid(figure(i, xs, *o) for i,xs,o in zip(idxs, inputs, found)), words)
 
 # %% ../../nbs/deploy/04_report.ipynb #309dc8d2
-def _model_name(learn): return getattr(learn.model, 'part_args', {}).get('arch') or type(learn.model).__name__
+def _model_name(learn):
+    "The architecture, or the function that made the model, or its class"
+    try: found = describe(learn.model, 'The model')
+    except NotAPart: return type(learn.model).__name__
+    return found['args'].get('arch') or found['part'].split('.')[-1]
 
 def _seconds(rec): return f"{sum(r['seconds'] for r in rec.history):.1f}"
 
@@ -205,7 +210,9 @@ def _picture_size(dls):
     "Height, width and channels of the images as the model gets them"
     if not dls.layout.is_grid: return {}
     with isolated_rng(): x = dls.train.few(1)[0]
-    return {'picture size': f'{x.shape[-2]} x {x.shape[-1]} pixels, {x.shape[1]} channels'} if x.ndim==4 else {}
+    if x.ndim!=4: return {}
+    _,n,height,width = x.shape
+    return {'picture size': f"{height} x {width} pixels, {n} channel{'' if n==1 else 's'}"}
 
 def _facts(learn, facts):
     "Model, loss, optimizer, what the caller knows, and versions"

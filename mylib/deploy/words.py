@@ -146,8 +146,8 @@ def _near(name, names):
 
 class _Parser(argparse.ArgumentParser):
     "Says a mistake in one line"
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
+    def __init__(self, prog, **kwargs):
+        super().__init__(prog, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
     def error(self, message):
         if unknown := re.match(r"unrecognized arguments: (\S+)", message):
             options = [o for a in self._actions for o in a.option_strings]
