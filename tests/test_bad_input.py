@@ -68,9 +68,31 @@ def folder_of_no_pictures(path):
     folder(path)
 
 
+def fit(dls, *args, **kwargs): Learner(dls, nn.Sequential(nn.Flatten(), nn.LazyLinear(2)), **kwargs).fit(*args)
+
+
 def one_class(path):
     shutil.rmtree(path/'circle')
-    folder(path)
+    with warnings.catch_warnings(action='ignore'): dls = folder(path) # to be looked at
+    fit(dls, 1)
+
+
+def empty_validation(path):
+    with warnings.catch_warnings(action='ignore'): dls = loaders(path, splitter=lambda items: (range(len(items)), []))
+    fit(dls, 1)
+
+
+def splitter_not_made(path): loaders(path, splitter=RandomSplitter)
+def resize_not_made(path): loaders(path, item_tfms=Resize)
+def get_y_forgotten(path): loaders(path, get_y=None)
+def get_items_forgotten(path): loaders(path, get_items=None)
+def items_for_get_items(path): loaders(path, get_items=get_image_files(path))
+def no_batch(path): block().dataloaders(path, bs=0)
+def text_for_bs(path): block().dataloaders(path, bs='8')
+def no_such_device(path): block().dataloaders(path, device='gpu')
+def text_for_epochs(path): fit(loaders(path), '3')
+def text_for_rate(path): fit(loaders(path), 1, '3e-3')
+def unknown_metric(path): fit(loaders(path), 1, metrics='acuracy')
 
 
 def unreadable_image(path):
@@ -274,11 +296,11 @@ def full_disk(path, write):
     learn = vision_learner(folder(path), 'resnet10t', pretrained=False)
     learn.path = path.parent
     write(learn)
-    before = {o: o.read_bytes() for o in learn.path.rglob('*') if o.suffix in ('.mylib', '.pth')}
+    before = {o: o.read_bytes() for o in learn.path.rglob('*') if o.suffix in ('.pkl', '.pth')}
     assert len(before)==1
     try:
         with files_up_to(100_000): write(learn)
-    finally: assert {o: o.read_bytes() for o in learn.path.rglob('*') if o.suffix in ('.mylib', '.pth', '.part')}==before
+    finally: assert {o: o.read_bytes() for o in learn.path.rglob('*') if o.suffix in ('.pkl', '.pth', '.part')}==before
 
 
 def full_disk_in_export(path): full_disk(path, lambda learn: learn.export())
@@ -310,6 +332,18 @@ bad_inputs = [ # what is done, what the message names, how it says to fix it
     (no_folder, '/shape', 'Did you mean `shapes`?'),
     (folder_of_no_pictures, '/shapes', 'Check the path, and that it has files of that kind'),
     (one_class, "only one category, 'square'", 'Make one folder a class'),
+    (empty_validation, 'validation set is empty', 'RandomSplitter(valid_pct=0.2)'),
+    (splitter_not_made, '`RandomSplitter` makes a splitter', 'Call it: splitter=RandomSplitter(...)'),
+    (resize_not_made, '`Resize` is a class', 'Create it: Resize(size=...)'),
+    (get_y_forgotten, '`get_y` is missing', 'Pass get_y=parent_label'),
+    (get_items_forgotten, '/shapes', 'Pass get_items=get_image_files'),
+    (items_for_get_items, 'must be a function that finds items', 'dataloaders(items)'),
+    (no_batch, '`bs` is 0', 'at least 1'),
+    (text_for_bs, "`bs` is '8'", 'a whole number'),
+    (no_such_device, "'gpu'", "There is: "),
+    (text_for_epochs, "`n_epoch` is '3'", 'a whole number'),
+    (text_for_rate, "'3e-3'", 'Pass a number'),
+    (unknown_metric, "'acuracy'", 'Did you mean `accuracy`'),
     (unreadable_image, 'circle_003.png', 'Replace or delete it'),
     (unreadable_image_in_fit, '.png', 'Replace or delete it'),
     (zero_bytes, 'circle_003.png is not a readable image: the file is empty', 'Replace or delete it'),
@@ -332,7 +366,7 @@ bad_inputs = [ # what is done, what the message names, how it says to fix it
     (no_train_folder, "no folder 'train'", 'pass valid_pct=0.2'),
     (metric_does_not_fit, 'metric `wrong`', 'Choose a metric that fits the target'),
     (loss_would_broadcast, '(4, 1)', 'shape'),
-    (truncated_bundle, 'model.mylib', 'export it again'),
+    (truncated_bundle, 'export.pkl', 'export it again'),
     (class_with_one_image, "'lone' is none of the 2 categories", 'in the validation set alone, or pass vocab='),
     (folder_without_permission, 'shapes/circle cannot be read: Permission denied', 'Give yourself the right to read it'),
     (file_without_permission, 'circle_003.png', 'Permission denied'),
@@ -342,7 +376,7 @@ bad_inputs = [ # what is done, what the message names, how it says to fix it
     (one_sample_and_batch_norm, 'Batch normalization cannot learn from a batch of one sample', 'bs=2 or more'),
     (out_of_memory, 'The memory is not enough for a batch of 4', 'Make the loaders with bs=2'),
     (home_cannot_be_written, 'file/home', 'Set the environment variable MYLIB_HOME'),
-    (full_disk_in_export, 'model.mylib cannot be written: File too large', 'with enough free space'),
+    (full_disk_in_export, 'export.pkl cannot be written: File too large', 'with enough free space'),
     (full_disk_in_save, 'weights.pth cannot be written: File too large', 'with enough free space'),
     (checkpoint_of_another_model, "model.weights.1.weight is '(3, 3072) float32' now and was '(2, 3072) float32' then", 'Call the fit as then'),
     (checkpoint_of_other_data, 'data.items is', 'begin anew without resume=True'),
@@ -383,6 +417,18 @@ def test_unreadable_image_in_a_loader_used_by_hand(path, look):
     dls = folder(path)
     for f in path.rglob('*.png'): f.write_bytes(b'this is no picture')
     assert 'Replace or delete it' in told(looks[look], dls)
+
+
+@pytest.mark.parametrize('name,fix', dict(batch_size='It is called `bs` here', bss='Did you mean `bs`', item_tfm='Did you mean `item_tfms`').items())
+def test_an_argument_by_another_name(path, name, fix):
+    make = DataBlock if name=='item_tfm' else lambda **kwargs: block().dataloaders(path, **kwargs)
+    with pytest.raises(TypeError) as caught: make(**{name: 8})
+    assert fix in str(caught.value) and name in str(caught.value)
+
+
+def test_a_metric_by_its_name(path):
+    learn = Learner(loaders(path), nn.Sequential(nn.Flatten(), nn.LazyLinear(2)), metrics=['accuracy', 'RocAucBinary'])
+    assert [getattr(o, '__name__', None) for o in learn.metrics]==['accuracy', 'RocAucBinary']
 
 
 def test_different_shapes_names_both_items(path):

@@ -10,7 +10,7 @@ import torch
 
 from mylib.callback.checkpoint import Checkpoint
 from mylib.callback.run import Watcher
-from mylib.core.core import UsageError, set_seed
+from mylib.core.core import MylibWarning, UsageError, set_seed
 from mylib.core.testing import synth_table
 from mylib.data.block import CategoryBlock, MultiCategoryBlock, RegressionBlock
 from mylib.deploy.load import load_learner
@@ -46,10 +46,15 @@ def wrong_delimiter(df, path):
 def ratings(**kwargs): return CollabDataLoaders.from_df(synth_ratings().assign(**kwargs), rating_name='rating', device='cpu')
 
 
+def to_look_at(df, **kwargs):
+    "Loaders that no model can be trained on, which a warning says"
+    with pytest.warns(MylibWarning, match='can be looked at'): return loaders(df, **kwargs)
+
+
 # What each gets: a frame that it must leave as it is, and a folder. The message names the column and says what to do.
 mistakes = {
     'no such target': (lambda df, _p: loaders(df, 'rihc'), r"'rihc'.*Did you mean `rich`"),
-    'a constant target': (lambda df, _p: loaders(df.assign(rich='yes')), r"only one category, 'yes'"),
+    'a constant target': (lambda df, _p: to_look_at(df.assign(rich='yes')).check_trainable(), r"only one category, 'yes'"),
     'a constant number as target': (lambda df, _p: loaders(df.assign(income=1.), 'income'), r"'income' is 1 in all 240 training rows"),
     'a target full of gaps': (lambda df, _p: loaders(df.assign(income=np.nan), 'income'), r"'income' is missing in all 300 rows"),
     'a target with gaps': (lambda df, _p: loaders(df.assign(rich=df['rich'].where(df.index!=7)), 'rich'), r"'rich' is missing.* in 1 of 300 rows, first in row 7.*dropna"),
@@ -63,7 +68,7 @@ mistakes = {
     'text that is no date': (lambda df, _p: add_datepart(df, 'city'), r"'city' has 300 values that are not dates"),
     'a column twice': (lambda df, _p: loaders(pd.concat([df, df[['age']]], axis=1)), r"more than one column named 'age'"),
     'a column in two roles': (lambda df, _p: loaders(df, cont_names=['age', 'job']), r"'job' stands twice"),
-    'no validation rows': (lambda df, _p: loaders(df, valid_idx=[]), r"validation set is empty"),
+    'no validation rows': (lambda df, _p: to_look_at(df, valid_idx=[]).check_trainable(), r"validation set is empty"),
     'all rows for validation': (lambda df, _p: loaders(df, valid_idx=range(300)), r"training set is empty"),
     'no rows': (lambda df, _p: loaders(df.iloc[:0]), r"no rows"),
     'gaps and nothing that fills them': (lambda df, _p: loaders(df, procs=[Categorify]), r"'hours' has \d+ missing or infinite numbers.*FillMissing"),

@@ -8,7 +8,7 @@
 import ast, json, re, sys
 from pathlib import Path
 
-ROOMS = ['core'], ['nn', 'train'], ['data'], ['callback'], ['learner'], ['interpret'], ['vision', 'text', 'tabular'], ['deploy', 'extra']
+ROOMS = ['core'], ['nn', 'train'], ['data'], ['callback'], ['learner'], ['interpret'], ['vision', 'text', 'tabular'], ['deploy', 'extra'], ['compat']
 RANK = {room: i for i,rooms in enumerate(ROOMS) for room in rooms}
 FACES = {'mylib.vision.widgets', 'mylib.collab'}
 SILENT = 'course', 'guides'

@@ -13,7 +13,8 @@ __all__ = ['ProgressTable']
 
 # %% ../../nbs/callback/03_progress.ipynb #5ce1fb40
 import sys, time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
+from typing import Any
 
 from tqdm import tqdm
 
@@ -67,19 +68,21 @@ class ProgressTable(Watcher):
     def __init__(self,
         bar:bool|None=None, # Show the moving line? `None`: in a terminal or a notebook
     ):
-        self.bar,self._line,self._output = bar,None,None
-        self._n,self._began = 0,0.
+        self.bar,self._n,self._began = bar,0,0.
+        self._line:Any = None
+        self._widths:list[int] = []
+        self._output,self._recorder = None,Recorder()
 
     def before_fit(self, run):
-        self._recorder = next((o for o in run.callbacks if isinstance(o, Recorder)), None)
-        parts = self._recorder.parts if self._recorder else []
-        if len(parts)<2: self._widths = None
+        self._recorder = next((o for o in run.callbacks if isinstance(o, Recorder)), Recorder())
+        parts = self._recorder.parts
+        if len(parts)<2: self._widths = []
         self._title,self._printed = parts[-1][0] if parts else '',0
     def before_train(self, run):
         self._start_line(f'epoch {run.epochs_before+run.epoch+1} of {run.epochs_in_all}', len(run.dls.train))
     def before_valid(self, run): self._start_line('validating', len(run.dls.valid))
     def after_batch(self, run):
-        if self._line is not None: self._advance(self._recorder.recent_loss if run.training and self._recorder else None)
+        if self._line is not None: self._advance(self._recorder.recent_loss if run.training else None)
     def after_train(self, _run): self._close()
     def after_valid(self, _run): self._close()
     def after_epoch(self, run):
@@ -115,7 +118,7 @@ class ProgressTable(Watcher):
         xs:Iterable, # What to iterate over
         n:int, # Number of them
         what:str='predicting', # Text of the line
-    ) -> Iterator: # The same `xs`
+    ) -> Generator: # The same `xs`
         "Iterate over `xs` and show the progress, without a run"
         self._start_line(what, n)
         try:
@@ -126,7 +129,7 @@ class ProgressTable(Watcher):
 
     def _print_row(self, row):
         shown = {**{k: v for k,v in row.items() if k!='seconds'}, 'time': row['seconds']}
-        if self._widths is None:
+        if not self._widths:
             self._widths = [max(len(k), 8 if k!='epoch' else 5) for k in shown]
             self._write_line('  '.join(k.rjust(w) for k,w in zip(shown, self._widths)))
         if self._title: self._write_line(f'-- {self._title}')

@@ -15,6 +15,7 @@ __all__ = ['Recorder']
 import math, time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -22,6 +23,8 @@ import torch
 from torch import Tensor
 
 from ..core.core import UsageError, note, numbered, warn
+from ..core.delegates import delegates
+from ..core.show import keep_figure
 from ..train.metric import Mean, as_metric
 from ..train.shapes import NoAccidents, described
 from ..train.optimizer import Hyper, has_hyper
@@ -49,12 +52,13 @@ class Recorder(Watcher):
     "Writes `run.history`, and keeps the loss and the hyperparameters of each step"
     def __init__(self,
         metrics:Sequence=(), # Functions `metric(pred, targ)`, or metric objects
-        plan:dict[str,int]|None=None, # Label and epochs of each fit that makes up the record; `None`: one fit, any length
+        plan:dict[str,int]|None=None, # Label and epochs of each fit of the record; `None`: one fit of any length
     ):
         self.metrics,self.plan = [as_metric(m) for m in metrics],plan or {'': 0}
         self.titles = numbered((m.name for m in self.metrics), taken=('epoch', 'train_loss', 'valid_loss', 'seconds'))
         self._valid = Mean(_no_loss)
         self.last:Any = None # results of the last validation, by column
+        self.path = Path() # of the last run
         self._clear()
 
     def _clear(self):
@@ -79,7 +83,7 @@ class Recorder(Watcher):
     def before_fit(self, run):
         if len(self.parts)==len(self.plan): self._clear()
         self.parts.append((list(self.plan)[len(self.parts)], len(self.history)))
-        run.history,self._run = [],run
+        run.history,self._run,self.path = [],run,run.path
         run.epochs_before,run.epochs_in_all = len(self.history),sum(self.plan.values()) or run.n_epoch
     def cleanup(self, _run): self._run = None
 
@@ -169,16 +173,23 @@ class Recorder(Watcher):
         self._mark_parts(ax, [self._ends[first-1]-0.5 if first else 0 for _,first in self.parts])
         ax.set(xlabel='step', ylabel='loss', yscale='log' if log else 'linear')
         ax.legend()
+        keep_figure('loss', self.path)
+
+    @delegates(plot_loss)
+    def plot_losses(self, **kwargs): "The older name of `plot_loss`"; self.plot_loss(**kwargs)
 
     def _mark_parts(self, ax, begins):
-        "Write the label of each part where it begins, and draw a line between parts"
-        for (label,_),x in zip(self.parts, begins):
-            if x: ax.axvline(x, color='gray', lw=0.8, ls=':')
-            ax.text(x, 1, f' {label}', transform=ax.get_xaxis_transform(), va='bottom', fontsize=8, color='gray')
+        "Draw a line between parts, and write their labels beside it"
+        style = dict(transform=ax.get_xaxis_transform(), va='bottom', fontsize=8, color='gray')
+        for k,((label,_),x) in enumerate(zip(self.parts, begins)):
+            if k==0: continue
+            ax.axvline(x, color='gray', lw=0.8, ls=':')
+            ax.text(x, 1, f' {label}', ha='left', **style)
+            if k==1: ax.text(x, 1, f'{self.parts[0][0]} ', ha='right', **style)
 
     @property
     def monitor(self) -> str:
-        "The column that the best epoch is judged by: the first metric that says which direction is better, else valid_loss"
+        "The column that the best epoch is judged by: the first metric with a direction, else valid_loss"
         return next((t for t,m in zip(self.titles, self.metrics) if getattr(m, 'better', None)), 'valid_loss')
 
     @property
@@ -192,10 +203,12 @@ class Recorder(Watcher):
     def plot_metrics(self,
         figsize:tuple|None=None, # Width and height in inches; `None`: 3.5 by 2.5 a metric
     ):
-        "Plot each metric over the epochs (the validation loss, if there are none); the best epoch by `monitor` is marked"
+        "Plot the metrics, or else the validation loss, over the epochs; the best epoch by `monitor` is marked"
         names = [n for n in self.titles or ['valid_loss'] if any(n in r for r in self.history)]
-        if not names: raise UsageError("There are no metrics to plot. Call a `fit` method first, with a validation set.")
-        fig,axs = plt.subplots(1, len(names), figsize=figsize or (3.5*len(names), 2.5), squeeze=False, layout='constrained')
+        if not names:
+            raise UsageError("There are no metrics to plot. Call a `fit` method first, with a validation set.")
+        figsize = figsize or (3.5*len(names), 2.5)
+        axs = plt.subplots(1, len(names), figsize=figsize, squeeze=False, layout='constrained')[1]
         rows = [r for r in self.history if names[0] in r]
         for ax,name in zip(axs[0], names):
             ax.plot([r['epoch'] for r in rows], [r[name] for r in rows], '.-', label=name)
@@ -204,6 +217,7 @@ class Recorder(Watcher):
                 ax.plot(row['epoch'], row[name], 'o', color='C1', label=f"best: epoch {row['epoch']}, {row[name]:.4g}")
             self._mark_parts(ax, [first-0.5 if first else 0 for _,first in self.parts])
             ax.set(xlabel='epoch', ylabel=name); ax.legend()
+        keep_figure('metrics', self.path)
 
     def plot_sched(self,
         hypers:Sequence[str]|None=None, # 'lr', 'mom' or both; `None`: all that were recorded
@@ -215,6 +229,7 @@ class Recorder(Watcher):
         for ax,name in zip(axs[0], names):
             ax.plot(self.hypers[name])
             ax.set(xlabel='step', ylabel=name)
+        keep_figure('schedule', self.path)
 
 # %% ../../nbs/callback/01_record.ipynb #5f82ddd6
 def _update_metric(metric, title, run):

@@ -10,9 +10,9 @@ Docs: https://mylib-team.github.io/mylib/core/core.html.md"""
 
 # %% auto #0
 __all__ = ['F', 'near', 'UsageError', 'MissingFile', 'NoPermission', 'UnknownName', 'OutOfRange', 'WrongType',
-           'reworded', 'MylibWarning', 'MylibNote', 'warn', 'note', 'hearing', 'check_option', 'concise', 'listed',
-           'numbered', 'Lock', 'CannotWrite', 'whole_file', 'mix', 'generator', 'set_seed', 'rng_state',
-           'set_rng_state', 'isolated_rng', 'isolated_torch_rng', 'default_device', 'rebuilt', 'to_device']
+           'reworded', 'MylibWarning', 'MylibNote', 'warn', 'note', 'hearing', 'check_option', 'check_whole',
+           'concise', 'listed', 'numbered', 'Lock', 'CannotWrite', 'whole_file', 'mix', 'generator', 'set_seed',
+           'rng_state', 'set_rng_state', 'isolated_rng', 'isolated_torch_rng', 'rebuilt']
 
 # %% ../../nbs/core/00_core.ipynb #a04f29ae
 import copy, difflib, functools, hashlib, inspect, itertools, os, random, re, sys, threading, warnings
@@ -23,7 +23,6 @@ from typing import TypeVar, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 # %% ../../nbs/core/00_core.ipynb #ee7fb883
 def near(
@@ -102,14 +101,36 @@ def check_option(
     if value not in options:
         raise UsageError(f"`{name}` is {value!r}, but must be one of {options}.{near(value, options)}")
 
+# %% ../../nbs/core/00_core.ipynb #68fd2c1f
+def check_whole(
+    name:str, # The parameter's name, for the message
+    value, # What the user passed
+    least:int=1, # The smallest allowed value
+):
+    "Raise a `WrongType` or an `OutOfRange` unless `value` is a whole number of at least `least`"
+    if isinstance(value, (bool, str)) or not hasattr(value, '__index__'):
+        raise WrongType(f"`{name}` is {value!r}, but must be a whole number of at least {least}.")
+    if value<least: raise OutOfRange(f"`{name}` is {value}, but must be at least {least}.")
+
 # %% ../../nbs/core/00_core.ipynb #095ce4f6
+_other_words = dict(batch_size='bs', learning_rate='lr', epochs='n_epoch', num_epochs='n_epoch', n_epochs='n_epoch',
+                    loss='loss_func', criterion='loss_func', optimizer='opt_func', callbacks='cbs',
+                    transforms='item_tfms',
+                    workers='num_workers', validation_split='valid_pct')
+
 def _check_call(f, args, kwargs):
     "Return a `TypeError` that suggests the closest name if `f` does not accept these arguments, else `None`"
     try: inspect.signature(f).bind(*args, **kwargs)
     except TypeError as e:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(e))
-        hint = near(unknown[1], set(inspect.signature(f).parameters)-{'self', 'cls'}) if unknown else ''
-        return TypeError(f"{f.__name__}() {e}.{hint}")
+        hint = _hint(unknown[1], set(inspect.signature(f).parameters)-{'self', 'cls'}) if unknown else ''
+        name = f.__qualname__.removesuffix('.__init__') if f.__name__=='__init__' else f.__name__
+        return TypeError(f"{name}() {e}.{hint}")
+
+def _hint(unknown, names):
+    "Name the argument that was probably meant: the word that other libraries use for it, or one that looks like it"
+    if (word := _other_words.get(unknown)) in names: return f" It is called `{word}` here."
+    return near(unknown, names)
 
 def _skip_own_frames(tb):
     "Return the first frame at or below `tb` that is not the library's; `None` if there is none"
@@ -118,13 +139,16 @@ def _skip_own_frames(tb):
 
 # %% ../../nbs/core/00_core.ipynb #49700935
 def _shorten(e, f, args, kwargs):
-    "Return the error to raise in place of `e`, without the library's frames; `None` to re-raise `e` unchanged"
-    if os.environ.get('MYLIB_TRACE'): return None
-    wrong = _check_call(f, args, kwargs) if isinstance(e, TypeError) else None
+    "Return the error to raise in place of `e`, without the library's frames where they say nothing to a user"
+    if os.environ.get('MYLIB_TRACE'): return e
+    wrong = _check_call(f, args, kwargs) if isinstance(e, TypeError) and not isinstance(e, UsageError) else None
     if wrong is not None: return wrong.with_traceback(None)
-    if isinstance(e, UsageError) or (isinstance(e, KeyboardInterrupt) and e.args): return e.with_traceback(None)
+    if isinstance(e, KeyboardInterrupt) and e.args: return e.with_traceback(None)
+    if isinstance(e, UsageError):
+        e.__cause__ = e.__context__ = None # their frames may keep a whole model in memory
+        return e.with_traceback(None)
     below = _skip_own_frames(e.__traceback__.tb_next)
-    return e.with_traceback(below) if below else None
+    return e.with_traceback(below) if below else e
 
 # %% ../../nbs/core/00_core.ipynb #5923cc92
 F = TypeVar('F', bound=Callable)
@@ -137,12 +161,8 @@ def concise(
     def _concise(*args, **kwargs):
         __tracebackhide__ = True # IPython hides this frame
         try: return f(*args, **kwargs)
-        except (Exception, KeyboardInterrupt) as e:
-            error = _shorten(e, f, args, kwargs)
-            if error is None: raise
-            if isinstance(error, UsageError): error.__context__ = None # its frames may keep a whole model in memory
-        try: raise error from error.__cause__ if not isinstance(error, UsageError) else None
-        finally: del error # breaks the reference cycle between the error and this frame
+        except (Exception, KeyboardInterrupt) as e: found = [_shorten(e, f, args, kwargs)]
+        raise found.pop() # not kept in a variable, so that the error and this frame do not refer to each other
     return cast(F, _concise)
 
 # %% ../../nbs/core/00_core.ipynb #09b5cd34
@@ -282,13 +302,6 @@ def isolated_torch_rng(
         torch.set_rng_state(state)
         if other: other[1](kept)
 
-# %% ../../nbs/core/00_core.ipynb #fd4fed6d
-def default_device() -> torch.device: # 'cuda', else 'mps', else 'cpu'
-    "Return the fastest available device"
-    if torch.cuda.is_available(): return torch.device('cuda')
-    if torch.backends.mps.is_available(): return torch.device('mps')
-    return torch.device('cpu')
-
 # %% ../../nbs/core/00_core.ipynb #e78e863d
 def rebuilt(
     x:tuple|list|dict, # Also a named tuple, or a dict of another library
@@ -299,18 +312,3 @@ def rebuilt(
     new = copy.copy(x)
     for k,v in zip(list(x), values): new[k] = v
     return new
-
-# %% ../../nbs/core/00_core.ipynb #7db64f5e
-def to_device(
-    x, # A tensor, or nested tuples, lists and dicts of tensors; anything else is returned unchanged
-    device:torch.device|str|None=None, # `None` is `default_device()`
-    *,
-    non_blocking:bool=True, # Let the copy run asynchronously if the memory is pinned?
-):
-    "Move every tensor in `x` to `device`"
-    device = default_device() if device is None else device
-    if isinstance(x, Tensor): return x.to(device, non_blocking=non_blocking)
-    if type(x) is tuple: return tuple(to_device(o, device, non_blocking=non_blocking) for o in x)
-    if not isinstance(x, (dict, tuple, list)): return x
-    inner = x.values() if isinstance(x, dict) else x
-    return rebuilt(x, (to_device(o, device, non_blocking=non_blocking) for o in inner))

@@ -12,13 +12,13 @@ Docs: https://mylib-team.github.io/mylib/data/all.html.md"""
 __all__ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 'time', 'Counter', 'contextmanager',
            'deepcopy', 'partial', 'attrgetter', 'itemgetter', 'Path', 'SimpleNamespace', 'matplotlib', 'plt', 'np',
            'pd', 'torch', 'F', 'L', 'array', 'Tensor', 'nn', 'optim', 'tensor', 'default_collate', 'UsageError',
-           'MylibWarning', 'MylibNote', 'generator', 'set_seed', 'isolated_rng', 'default_device', 'to_device',
-           'show_image', 'subplots', 'get_grid', 'show_images', 'home', 'URLs', 'download_url', 'digits_folder',
-           'unpack', 'untar_data', 'NormType', 'Module', 'Identity', 'Lambda', 'View', 'Flatten',
-           'AdaptiveConcatPool2d', 'PoolFlatten', 'sigmoid_range', 'SigmoidRange', 'trunc_normal_', 'init_default',
-           'apply_init', 'init_linear', 'Embedding', 'BatchNorm', 'LinBnDrop', 'requires_grad', 'set_bn_eval',
-           'SimpleSelfAttention', 'ConvLayer', 'MergeLayer', 'SequentialEx', 'SEModule', 'ResBlock', 'SEBlock',
-           'icnr_init', 'PixelShuffle_ICNR', 'simple_cnn', 'small_resnet', 'Hook', 'Hooks', 'hook_output',
+           'MylibWarning', 'MylibNote', 'generator', 'set_seed', 'isolated_rng', 'default_device', 'to_detach',
+           'to_device', 'show_image', 'subplots', 'get_grid', 'show_images', 'home', 'URLs', 'download_url',
+           'digits_folder', 'unpack', 'untar_data', 'pca', 'NormType', 'Module', 'Identity', 'Lambda', 'View',
+           'Flatten', 'AdaptiveConcatPool2d', 'PoolFlatten', 'sigmoid_range', 'SigmoidRange', 'trunc_normal_',
+           'init_default', 'apply_init', 'init_linear', 'Embedding', 'BatchNorm', 'LinBnDrop', 'requires_grad',
+           'set_bn_eval', 'SimpleSelfAttention', 'ConvLayer', 'MergeLayer', 'SequentialEx', 'SEModule', 'ResBlock',
+           'SEBlock', 'icnr_init', 'PixelShuffle_ICNR', 'simple_cnn', 'small_resnet', 'Hook', 'Hooks', 'hook_output',
            'hook_outputs', 'dummy_eval', 'model_sizes', 'num_features_model', 'CrossEntropyLossFlat',
            'LabelSmoothingCrossEntropy', 'FocalLoss', 'BCEWithLogitsLossFlat', 'BCELossFlat', 'MSELossFlat',
            'L1LossFlat', 'DiceLoss', 'Metric', 'Mean', 'as_metric', 'measures', 'accuracy', 'error_rate',
@@ -32,7 +32,7 @@ __all__ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 't
            'weight_decay', 'l2_reg', 'sgd_step', 'Optimizer', 'momentum_step', 'average_grad', 'average_sqr_grad',
            'rms_prop_step', 'adam_step', 'SGD', 'Adam', 'AdamW', 'RMSProp', 'RAdam', 'qhadam_step', 'QHAdam',
            'larc_step', 'Larc', 'lamb_step', 'Lamb', 'Lookahead', 'ranger', 'OptimWrapper', 'Transform',
-           'RandTransform', 'Opener', 'transform_slots', 'Pipeline', 'image_extensions', 'get_files',
+           'RandTransform', 'ItemTransform', 'Opener', 'transform_slots', 'Pipeline', 'image_extensions', 'get_files',
            'get_image_files', 'get_text_files', 'FileGetter', 'ImageGetter', 'parent_label', 'RegexLabeller',
            'using_attr', 'ColReader', 'RandomSplitter', 'RandomSubsetSplitter', 'TrainTestSplitter', 'IndexSplitter',
            'EndSplitter', 'MaskSplitter', 'FuncSplitter', 'GrandparentSplitter', 'FileSplitter', 'ColSplitter',
@@ -42,9 +42,9 @@ __all__ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 't
            'RegressionBlock', 'DataLoaders', 'DataBlock', 'FolderLabel', 'events', 'Callback', 'Changer', 'Watcher',
            'Cancel', 'Run', 'Recorder', 'ParamScheduler', 'ProgressTable', 'MixedPrecision', 'GradientAccumulation',
            'GradientClip', 'SaveModelCallback', 'EarlyStoppingCallback', 'ReduceLROnPlateau', 'TerminateOnNaN', 'EMA',
-           'CSVLogger', 'ShortEpoch', 'BnFreeze', 'MixUp', 'CutMix', 'Checkpoint', 'minimum', 'steep', 'valley',
-           'slide', 'LRFinder', 'SuggestedLRs', 'Learner', 'Interpretation', 'ClassificationInterpretation',
-           'read_bundle', 'load_learner']
+           'CSVLogger', 'ShortEpoch', 'BnFreeze', 'MixUp', 'CutMix', 'Checkpoint', 'ActivationStats', 'minimum',
+           'steep', 'valley', 'slide', 'LRFinder', 'SuggestedLRs', 'Learner', 'Interpretation',
+           'ClassificationInterpretation', 'read_bundle', 'load_learner']
 
 # %% ../../nbs/data/99_all.ipynb #e5e56d4e
 import json, math, os, random, re, shutil, sys, tempfile, time
@@ -63,15 +63,17 @@ import torch
 import torch.nn.functional as F
 from fastcore.foundation import L
 from numpy import array
-from torch import Tensor, nn, optim, tensor
+from torch import Tensor, nn, optim
 from torch.utils.data import default_collate
 
-from mylib.core.core import (UsageError, MylibWarning, MylibNote, generator, set_seed, isolated_rng, default_device,
-    to_device)
+from ..core.core import UsageError, MylibWarning, MylibNote, generator, set_seed, isolated_rng
+from ..core.device import default_device, to_detach, to_device
+from ..core.components import pca
 from ..core.show import show_image, subplots, get_grid, show_images
 from ..core.download import home, URLs, download_url
 from ..core.samples import digits_folder
 from ..core.archive import unpack, untar_data
+from ..core.tensor import tensor
 
 from ..nn.layers import (NormType, Module, Identity, Lambda, View, Flatten, AdaptiveConcatPool2d, PoolFlatten,
     sigmoid_range, SigmoidRange, trunc_normal_, init_default, apply_init, init_linear, Embedding, BatchNorm,
@@ -99,7 +101,7 @@ from ..train.optimizers import SGD, Adam, AdamW, RMSProp, RAdam, qhadam_step, QH
 from ..train.layerwise import larc_step, Larc, lamb_step, Lamb
 from ..train.lookahead import Lookahead, ranger
 
-from .transform import Transform, RandTransform, Opener, transform_slots, Pipeline
+from .transform import Transform, RandTransform, ItemTransform, Opener, transform_slots, Pipeline
 from .items import (image_extensions, get_files, get_image_files, get_text_files, FileGetter, ImageGetter,
     parent_label, RegexLabeller, using_attr, ColReader)
 from .split import (RandomSplitter, RandomSubsetSplitter, TrainTestSplitter, IndexSplitter, EndSplitter,
@@ -128,6 +130,7 @@ from ..callback.log import CSVLogger
 from ..callback.short import ShortEpoch, BnFreeze
 from ..callback.mixup import MixUp, CutMix
 from ..callback.checkpoint import Checkpoint
+from ..callback.activations import ActivationStats
 
 from ..learner.lr_find import minimum, steep, valley, slide, LRFinder, SuggestedLRs
 from ..learner.learner import Learner
@@ -136,6 +139,11 @@ from ..interpret.classification import ClassificationInterpretation
 from ..deploy.read import read_bundle
 from ..deploy.load import load_learner
 
+from ..compat import helpers, names
+from ..compat.helpers import *
+from ..compat.methods import add_methods
+from ..compat.names import *
+
 # %% ../../nbs/data/99_all.ipynb #e6fc2eee
 _all_ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 'time', 'Counter', 'contextmanager',
          'deepcopy', 'partial', 'attrgetter', 'itemgetter', 'Path', 'SimpleNamespace', 'matplotlib', 'plt', 'np',
@@ -143,8 +151,8 @@ _all_ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 'tim
 
 # %% ../../nbs/data/99_all.ipynb #bb08c2af
 _all_ = ['UsageError', 'MylibWarning', 'MylibNote', 'generator', 'set_seed', 'isolated_rng', 'default_device',
-         'to_device', 'show_image', 'subplots', 'get_grid', 'show_images', 'home', 'URLs', 'download_url',
-         'digits_folder', 'unpack', 'untar_data']
+         'to_detach', 'to_device', 'show_image', 'subplots', 'get_grid', 'show_images', 'home', 'URLs', 'download_url',
+         'digits_folder', 'unpack', 'untar_data', 'pca']
 
 # %% ../../nbs/data/99_all.ipynb #5f66f621
 _all_ = ['NormType', 'Module', 'Identity', 'Lambda', 'View', 'Flatten', 'AdaptiveConcatPool2d', 'PoolFlatten',
@@ -169,7 +177,7 @@ _all_ = ['CrossEntropyLossFlat', 'LabelSmoothingCrossEntropy', 'FocalLoss', 'BCE
          'Lamb', 'Lookahead', 'ranger', 'OptimWrapper']
 
 # %% ../../nbs/data/99_all.ipynb #41ec6f0c
-_all_ = ['Transform', 'RandTransform', 'Opener', 'transform_slots', 'Pipeline', 'image_extensions', 'get_files',
+_all_ = ['Transform', 'RandTransform', 'ItemTransform', 'Opener', 'transform_slots', 'Pipeline', 'image_extensions', 'get_files',
          'get_image_files', 'get_text_files', 'FileGetter', 'ImageGetter', 'parent_label', 'RegexLabeller',
          'using_attr', 'ColReader', 'RandomSplitter', 'RandomSubsetSplitter', 'TrainTestSplitter', 'IndexSplitter',
          'EndSplitter', 'MaskSplitter', 'FuncSplitter', 'GrandparentSplitter', 'FileSplitter', 'ColSplitter',
@@ -182,8 +190,12 @@ _all_ = ['Transform', 'RandTransform', 'Opener', 'transform_slots', 'Pipeline', 
 _all_ = ['events', 'Callback', 'Changer', 'Watcher', 'Cancel', 'Run', 'Recorder', 'ParamScheduler', 'ProgressTable',
          'MixedPrecision', 'GradientAccumulation', 'GradientClip', 'SaveModelCallback', 'EarlyStoppingCallback',
          'ReduceLROnPlateau', 'TerminateOnNaN', 'EMA', 'CSVLogger', 'ShortEpoch', 'BnFreeze', 'MixUp',
-         'CutMix', 'Checkpoint']
+         'CutMix', 'Checkpoint', 'ActivationStats']
 
 # %% ../../nbs/data/99_all.ipynb #8214c44e
 _all_ = ['minimum', 'steep', 'valley', 'slide', 'LRFinder', 'SuggestedLRs', 'Learner', 'Interpretation',
          'ClassificationInterpretation', 'read_bundle', 'load_learner']
+
+# %% ../../nbs/data/99_all.ipynb #30a0982c
+__all__ += names.__all__ + helpers.__all__
+add_methods()

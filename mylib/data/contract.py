@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch.utils.data import IterableDataset, default_collate
 
-from ..core.core import Lock, UsageError, WrongType, concise, isolated_rng, to_device
+from ..core.core import Lock, UsageError, WrongType, concise, isolated_rng
+from ..core.device import to_device
 from .transform import as_slots, is_thread_safe
 from .block import TransformBlock
 from .dataset import Samples

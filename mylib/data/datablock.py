@@ -15,16 +15,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
-from ..core.core import UsageError, concise, isolated_rng, listed, note, reworded
+from ..core.core import UsageError, WrongType, concise, isolated_rng, listed, note, reworded
 from ..core.delegates import delegates
 from ..core.part import NotAPart, describe
 from ..core.text import check_text
 from .items import FileList
 from .split import RandomSplitter, check_splits
-from .transform import Pipeline, is_fixed, is_thread_safe
+from .transform import Opener, Pipeline, as_steps, is_fixed, is_thread_safe
 from .trace import Getter, brief, failed_step
 from .dataset import Datasets, item_at
-from .block import TransformBlock, as_target
+from .block import TransformBlock, as_target, warn_if_unlearnable
 from .loaders import DataLoaders
 from .fixed import files_of
 from .copies import warn_of_copies
@@ -35,7 +35,9 @@ def _name_source(source, items):
     return str(source) if isinstance(source, (str, Path)) else f"the {len(items)} items"
 
 def _create_block(block):
-    return block() if isinstance(block, type) or not isinstance(block, TransformBlock) else block
+    if isinstance(block, TransformBlock): return block
+    if callable(block): return block()
+    raise WrongType(f"`blocks` has {block!r}, which is no Block. Pass blocks such as (ImageBlock, CategoryBlock).")
 
 def _remove_repeated(lists):
     "Return all elements of `lists`, but only the first of each class"
@@ -44,6 +46,7 @@ def _remove_repeated(lists):
 # %% ../../nbs/data/22_datablock.ipynb #28f3a464
 class DataBlock:
     "Describes what samples are made of, where items come from, and how they are split, labeled and transformed"
+    @concise
     def __init__(self,
         blocks:Sequence|None=None, # One Block a slot, inputs first; `None`: a plain input and a plain target
         dl_type:type|None=None, # The class of loader; `None`: as the Blocks say
@@ -61,9 +64,19 @@ class DataBlock:
         self.blocks = [TransformBlock, TransformBlock] if blocks is None else listed(blocks)
         self.get_items,self.splitter,self.dl_type = get_items,splitter,dl_type
         self.getters,self.get_x,self.get_y,self.thread_safe = getters,get_x,get_y,thread_safe
-        self.item_tfms,self.batch_tfms = listed(item_tfms),listed(batch_tfms)
+        self.item_tfms,self.batch_tfms = as_steps(item_tfms),as_steps(batch_tfms)
         self.n_inp = max(1, len(self.blocks)-1) if n_inp is None else n_inp
         self._check_slots()
+        self._check_functions()
+
+    def _check_functions(self):
+        "Raise a `WrongType` for a splitter that was not made, or items that were found already"
+        name = getattr(self.splitter, '__name__', '')
+        if name[:1].isupper() and getattr(self.splitter, '__module__', '')==RandomSplitter.__module__:
+            raise WrongType(f"`{name}` makes a splitter, and is none yet. Call it: splitter={name}(...).")
+        if self.get_items is None or callable(self.get_items): return
+        raise WrongType(f"`get_items` is {brief(self.get_items)}, but must be a function that finds items, such as "
+                        "get_image_files. Pass items that were found already as the source: dataloaders(items).")
 
     def _check_slots(self):
         n,n_targets = len(self.blocks),len(self.blocks)-self.n_inp
@@ -93,6 +106,9 @@ class DataBlock:
 
     def _find_items(self, source):
         "Return the items of `source`"
+        if self.get_items is None and isinstance(source, (str, Path)) and Path(source).exists():
+            raise UsageError(f"The source is {source}, but nothing says how to find items in it. Pass "
+                             "get_items=get_image_files to the DataBlock, or another function that lists them.")
         items = self.get_items(source) if self.get_items else source
         items = items if hasattr(items, '__getitem__') else list(items)
         if len(items)>0: return items
@@ -131,11 +147,13 @@ class DataBlock:
         items = _keep_integers(items)
         blocks = [copy.deepcopy(_create_block(b)) for b in self.blocks]
         tfms = [[*([g] if g else []), *b.type_tfms] for g,b in zip(self._make_getters(), blocks)]
+        _check_targets(items, tfms[self.n_inp:])
         dsets = Datasets(items, tfms, splits, self.n_inp, blocks=blocks, do_setup=False)
         try: dsets.setup()
         except UsageError: raise
         except Exception as e: raise _find_bad_item(dsets, e) from e
         for b in dsets.targets.blocks: b.check(_name_source(source, items))
+        warn_if_unlearnable(dsets.targets.blocks, _name_source(source, items))
         self._try_labels(dsets)
         if check_copies and len(splits)>1: warn_of_copies(*(_input_files(dsets.subset(k)) for k in (0, 1)))
         _look_at(items, [f for steps in tfms for f in steps])
@@ -188,8 +206,8 @@ class DataBlock:
     ) -> 'DataBlock':
         "Return the same DataBlock with other item or batch transforms"
         new = copy.copy(self)
-        if item_tfms is not None: new.item_tfms = listed(item_tfms)
-        if batch_tfms is not None: new.batch_tfms = listed(batch_tfms)
+        if item_tfms is not None: new.item_tfms = as_steps(item_tfms)
+        if batch_tfms is not None: new.batch_tfms = as_steps(batch_tfms)
         return new
 
 # %% ../../nbs/data/22_datablock.ipynb #4edc0b5b
@@ -209,6 +227,15 @@ def _look_at(items, steps):
         if isinstance(f, Getter) and hasattr(f.f, 'look'): f.f.look(items)
 
 # %% ../../nbs/data/22_datablock.ipynb #a7690991
+def _check_targets(items, tfms):
+    "Raise a `UsageError` if a target would be made of a path itself, since there is no `get_y`"
+    first = item_at(items, 0)
+    if not isinstance(first, Path): return
+    for steps in tfms:
+        if not steps or any(isinstance(f, (Getter, Opener)) for f in steps): continue
+        raise UsageError(f"`get_y` is missing: without it the target is the item itself, such as {first}. "
+                         "Pass get_y=parent_label if the folder of a file names its class, or a function of the item.")
+
 def _say_unused(n, splits):
     "Say how many items are in no set"
     unused = n-sum(map(len, splits))

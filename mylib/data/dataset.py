@@ -13,7 +13,7 @@ Docs: https://mylib-team.github.io/mylib/data/dataset.html.md"""
 __all__ = ['Samples', 'item_at', 'Root', 'Datasets', 'without_items', 'TfmdLists']
 
 # %% ../../nbs/data/11_dataset.ipynb #9a8adeea
-import copy
+import copy, importlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -22,8 +22,8 @@ from fastcore.foundation import L
 
 from ..core.core import Lock, OutOfRange, UsageError, concise, reworded
 from .transform import Pipeline, as_slots, setup_pipeline, step_name
-from .split import check_splits
-from .block import TargetBlock, TransformBlock
+from .split import as_positions, check_splits
+from .block import TargetBlock, TransformBlock, block_of
 from .target import Targets
 from .trace import Getter, brief, failed_step, shorten
 
@@ -82,6 +82,24 @@ class Samples:
         "Undo the steps of every slot, to show it to a person"
         return tuple(b.decode(x, sample) for b,x in zip(self.blocks, sample))
 
+    def show(self,
+        sample, # As `self[i]` gives it
+        ctx=None, # Axes to draw on; `None`: new ones
+    ): # The axes, or `None` if all is text
+        "Show a sample to a person"
+        for block,x in zip(self.blocks, as_slots(self.decode(sample))):
+            if hasattr(x, 'show'): ctx = x.show(ctx=ctx)
+            elif ctx is not None: block.show(x, ctx=ctx)
+            else: print(block.text(x))
+        return ctx
+
+    def dataloaders(self,
+        *args, # Further datasets, if this one has no parts
+        **kwargs, # Of `mylib.data.loaders.DataLoaders.from_dsets`: bs, path, seed, device, after_item, after_batch
+    ): # `DataLoaders`
+        "Make loaders for the parts of this dataset"
+        return importlib.import_module('mylib.data.loaders').DataLoaders.from_dsets(self, *args, **kwargs)
+
 # %% ../../nbs/data/11_dataset.ipynb #d4207b91
 def item_at(
     items:Sequence, # Anything that can be indexed, or a data frame
@@ -107,17 +125,22 @@ class Datasets(Samples):
         splits:Sequence|None=None, # Positions of training and validation items; `None`: all for training
         n_inp:int|None=None, # Number of inputs; `None`: all slots but the last, or the only one
         *,
-        blocks:Sequence|None=None, # One Block a slot; `None`: plain ones
+        blocks:Sequence|None=None, # One Block a slot; `None`: as the steps say (`mylib.data.block.block_of`)
         do_setup:bool=True, # Let the steps learn from the training items?
     ):
         self.items = self._all = items if hasattr(items, '__getitem__') else list(items)
         self.pipes = [Pipeline(fs) for fs in ([[]] if tfms is None else tfms)]
         self.splits = [L(range(len(self.items)))] if splits is None else check_splits(splits, len(self.items), items)
         self.n_inp = n_inp if n_inp is not None else max(1, len(self.pipes)-1)
-        self.blocks = [TransformBlock(list(p)) for p in self.pipes] if blocks is None else list(blocks)
+        if blocks is None: blocks,self.pipes = self._blocks_of_steps()
+        self.blocks = list(blocks)
         self.split_idx,self.new_items = None,False
         self.root,self.positions,self.lock = Root(self),np.arange(len(self.items)),Lock()
         if do_setup: self.setup()
+
+    def _blocks_of_steps(self):
+        found = [block_of(p) for p in self.pipes]
+        return [b for b,_ in found],[Pipeline(steps) for _,steps in found]
 
     def setup(self):
         "Let every step learn from the training items"
@@ -137,7 +160,7 @@ class Datasets(Samples):
         if self.new_only:
             raise UsageError("A learner that was loaded from a file has no training data. "
                              "Give it some: learn.dls = dls")
-        if isinstance(i, slice): return L(self[o] for o in range(*i.indices(len(self))))
+        if not hasattr(i, '__index__') or np.ndim(i): return L(self[o] for o in _chosen(i, len(self)))
         if not -len(self)<=i<len(self): raise OutOfRange(f"There is no sample {i}; there are {len(self)}.")
         item = self.item(int(i))
         return tuple(self._make_slot(k, item, i) for k in range(len(self.pipes)))
@@ -255,6 +278,14 @@ class Datasets(Samples):
         return self[i]
 
 # %% ../../nbs/data/11_dataset.ipynb #4d57d266
+def _chosen(i, n):
+    "Return the positions that a slice, a list of positions or a mask chooses among `n`"
+    if isinstance(i, slice): return range(*i.indices(n))
+    i = np.asarray(i if isinstance(i, np.ndarray) else list(i))
+    if i.dtype!=bool: return as_positions(i).tolist()
+    if len(i)==n: return np.flatnonzero(i).tolist()
+    raise OutOfRange(f"The mask has {len(i)} values for {n} samples. Pass one for each.")
+
 class _ItemsAt:
     "A view of `items` at the positions `idxs`"
     def __init__(self, items, idxs): self.items,self.idxs = items,idxs
@@ -292,6 +323,6 @@ class TfmdLists(Datasets):
 
     def __getitem__(self, i):
         x = super().__getitem__(i)
-        return x if isinstance(i, slice) else x[0]
+        return x if isinstance(x, L) else x[0]
 
     def decode(self, sample): return self.blocks[0].decode(sample, sample)

@@ -33,7 +33,7 @@ def _as_json(vocab): return None if vocab is None else json_list(vocab)
 @part('data.Categorize')
 class Categorize(Transform):
     "Map a category to its position; the categories are learned from the training items, or given as `vocab`"
-    fixed = True
+    fixed,block = True,'mylib.data.block.CategoryBlock'
     def __init__(self,
         vocab:Sequence|None=None, # The categories; `None`: those of the training items
         sort:bool=True, # Sort them? Otherwise in order of first appearance
@@ -86,11 +86,15 @@ class MultiCategorize(Transform):
 @part('data.OneHotEncode')
 class OneHotEncode(Transform):
     "Map the positions of labels to a row of zeros with a 1 for each, (c,) float32"
-    fixed = True
+    fixed,block = True,'mylib.data.block.MultiCategoryBlock'
     def __init__(self,
-        c:int|MultiCategorize, # Number of labels, or the step that learns them
+        c:int|MultiCategorize|None=None, # Number of labels, or the step that learns them; `None`: that before this one
     ): self.c = c
+    def setups(self, items):
+        if self.c is None: self.c = getattr(items, 'last_with_vocab', None)
     def encodes(self, idxs):
+        if self.c is None: raise UsageError("`OneHotEncode` does not know the number of labels. Pass c=, or let it "
+                                            "follow `MultiCategorize` in a pipeline that is set up.")
         n = self.c if isinstance(self.c, int) else len(self.c.vocab)
         return torch.zeros(n).index_fill_(0, idxs, 1.)
     def decodes(self, row): return torch.where(row.bool())[0]
@@ -116,7 +120,7 @@ class EncodedMultiCategorize(Transform):
 @part('data.RegressionSetup')
 class RegressionSetup(Transform):
     "Map one number, or several, to a row, (n_out,) float32"
-    fixed = True
+    fixed,block = True,'mylib.data.block.RegressionBlock'
     def __init__(self,
         n_out:int|None=None, # How many numbers; `None`: as many as the first training item has
     ): self.n_out = n_out

@@ -11,15 +11,17 @@ Docs: https://mylib-team.github.io/mylib/data/loader.html.md"""
 __all__ = ['DataLoader']
 
 # %% ../../nbs/data/18_loader.ipynb #c4e80586
-import os
+import copy, os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 
 import torch
 from torch import Tensor
 
-from ..core.core import UsageError, concise, generator, isolated_rng, listed, mix, reworded, set_seed, to_device
-from .transform import Kept, Opener, RandTransform, Transform, as_slots, is_thread_safe, transform_slots
+from ..core.core import UsageError, check_whole, concise, generator, isolated_rng, mix, reworded, set_seed
+from ..core.device import as_device, to_device
+from .transform import (FunctionStep, Kept, Opener, RandTransform, Transform, as_slots, as_steps, is_thread_safe,
+    transform_slots, undo_slots)
 from .stack import UnequalShapes
 from .block import TransformBlock
 from .trace import brief, one_at_a_time
@@ -56,20 +58,25 @@ class DataLoader(Loader):
         cache=None, # Where to keep opened items, and how much; see `mylib.data.store.make_store`
         sort_by:Sequence|None=None, # One number a sample, such as its length; batches have similar samples then
         shard:tuple[int,int]|None=None, # (rank, n): every n-th sample of each batch, from the rank-th on; `None`: all
+        after_item:Sequence[Callable]|Callable|None=None, # As `item_tfms`, by its older name; applied after them
+        after_batch:Sequence[Callable]|Callable|None=None, # As `batch_tfms`, by its older name; applied after them
     ):
         self.dataset,self.samples = dataset,as_samples(dataset)
         self.batch_size,self.shuffle,self.drop_last = batch_size,shuffle,drop_last
-        self.item_tfms,self.batch_tfms,self.device = listed(item_tfms),listed(batch_tfms),device
+        self.item_tfms,self.batch_tfms = [as_steps(a)+as_steps(b) for a,b in
+                                          ((item_tfms, after_item), (batch_tfms, after_batch))]
+        self.device = as_device(device)
         self.training = shuffle if training is None else training
         self.num_workers = _choose_threads(self.samples) if num_workers is None else num_workers
         self.seed = torch.randint(2**31, ()).item() if seed is None else seed
         self.epoch,self.cache,self.sort_by,self.shard = 0,cache,sort_by,shard
         self._check()
         self._prepare()
+        self._measure()
 
     def _check(self):
-        if self.batch_size is not None and self.batch_size<1:
-            raise UsageError(f"`batch_size` is {self.batch_size}, but must be at least 1.")
+        if self.batch_size is not None: check_whole('batch_size', self.batch_size)
+        check_whole('num_workers', self.num_workers, 0)
         if not len(self.samples) and not self.samples.new_only:
             raise UsageError("The dataset is empty, so there are no batches. Check where the items come from.")
         if self.drop_last and self.training and 0<self.n<(self.batch_size or 1):
@@ -91,7 +98,7 @@ class DataLoader(Loader):
 
     def _prepare(self):
         "Divide the item transforms between threads and main thread, and choose what is kept"
-        is_safe = [isinstance(f, Transform) for f in self.item_tfms]
+        is_safe = [isinstance(f, Transform) and not isinstance(f, FunctionStep) for f in self.item_tfms]
         n = is_safe.index(False) if False in is_safe else len(is_safe)
         self._thread_tfms,self._main_tfms = self.item_tfms[:n],self.item_tfms[n:]
         self._random = any(isinstance(f, RandTransform) for f in self.item_tfms)
@@ -121,6 +128,14 @@ class DataLoader(Loader):
         "The samples as they are loaded; a store keeps what they open, unless the shelf keeps whole samples"
         has_shelf = self.shelf is not None and self.shelf.is_open and not self.shelf.is_full
         return self._opening if has_shelf else self._keeping
+
+    def _measure(self):
+        "Let the batch transforms that need it learn from a batch"
+        for k,f in enumerate(self.batch_tfms):
+            if not getattr(f, 'needs_batch', False) or self.samples.new_only: continue
+            self.batch_tfms[k] = f = copy.copy(f)
+            before = self.new(batch_tfms=self.batch_tfms[:k])
+            with isolated_rng(): before._as_types(_look, f, as_slots(before.one_batch()))
 
     def _sample(self, i, epoch):
         "Return sample `i` after the transforms that run in a thread, and its random generator for the rest"
@@ -312,9 +327,25 @@ class DataLoader(Loader):
     ) -> list[tuple]: # One tuple a sample, as before the batch transforms
         "Undo the batch transforms"
         xs = tuple(x[:max_n].cpu() if isinstance(x, Tensor) else x[:max_n] for x in as_slots(batch))
-        for f in reversed(self.batch_tfms):
-            if hasattr(f, 'decode'): xs = self._as_types(map, f.decode, xs)
+        for f in reversed(self.batch_tfms): xs = self._as_types(undo_slots, f, xs)
         return list(zip(*xs))
+
+    @concise
+    def show_batch(self,
+        b:tuple|None=None, # A batch; `None`: the next one
+        max_n:int=9, # Number of samples, at most
+        nrows:int|None=None, # Rows of the grid; `None`: as fits
+        ncols:int|None=None, # Columns of the grid; `None`: as fits
+        figsize:tuple|None=None, # Width and height in inches; `None`: as fits
+        unique:bool=False, # Show one sample several times, to see what random transforms do?
+    ):
+        "Show decoded samples of a batch, without changing anything"
+        if nrows and ncols: max_n = min(max_n, nrows*ncols)
+        with isolated_rng():
+            if b is not None: samples = self.decode_batch(b, max_n)
+            elif unique: samples = _repeat_sample(self, max_n)
+            else: samples = self.decode_batch(self.few(max_n), max_n)
+        self.blocks[0].layout.batch(samples, self.blocks, self.n_inp, nrows=nrows, ncols=ncols, figsize=figsize)
 
     def explain(self,
         n:int=4, # Number of samples in the batch
@@ -334,3 +365,15 @@ class DataLoader(Loader):
             gen = generator(self.seed, self.epoch, 'batch', 0)
             batch = self._as_types(transform_slots, f, batch, gen, self.training)
             say(f"  batch transform {f!r} gives {brief(batch)}")
+
+# %% ../../nbs/data/18_loader.ipynb #1e9d0f58
+def _look(f, xs):
+    f.setup_batch(xs)
+    return xs
+
+# %% ../../nbs/data/18_loader.ipynb #5fbf07cd
+def _repeat_sample(dl, n):
+    "Return the first sample of the epoch, as it would be in `n` different epochs"
+    one = dl.new(dl.samples.at(dl.order(dl.epoch)[:1]), batch_size=1, shuffle=False, training=True,
+                 num_workers=0, shard=None)
+    return [s for epoch in range(n) for s in dl.decode_batch(next(one.batches(epoch)))]

@@ -17,7 +17,10 @@ from pathlib import Path
 
 import torch
 
-from ..core.core import UsageError, concise, default_device, isolated_rng
+from ..core.core import UsageError, check_whole, concise, warn
+from ..core.delegates import delegates
+from ..core.device import as_device, default_device
+from ..core.show import keep_figure
 from .dataset import Datasets
 from .target import Targets
 from .layout import Layout
@@ -37,7 +40,7 @@ class DataLoaders:
             raise UsageError("DataLoaders needs at least a training loader. "
                              "Pass loaders for training and validation.")
         self.loaders:list[Loader] = [as_loader(o) for o in loaders]
-        self.path = Path(path)
+        self.path,self.no_valid = Path(path),False # was there a validation set, but an empty one?
         if device is not None: self.to(device)
 
     def __getitem__(self, i:int) -> Loader: return self.loaders[i]
@@ -70,12 +73,24 @@ class DataLoaders:
         "Number of samples in a training batch"
         return self.train.batch_size
 
+    @property
+    def device(self) -> torch.device|None:
+        "Where batches go, and so the model of a learner; `None`: they stay where they are"
+        device = self.train.device
+        return None if device is None else torch.device(device)
     def to(self,
         device:torch.device|str, # Such as 'cuda'
     ) -> 'DataLoaders': # self
         "Send batches to `device` from now on"
-        for dl in self.loaders: dl.device = torch.device(device)
+        device = as_device(device)
+        for dl in self.loaders: dl.device = device
         return self
+    def cpu(self) -> 'DataLoaders': "Send batches to the CPU from now on; returns self"; return self.to('cpu')
+    def cuda(self,
+        device:torch.device|str='cuda', # Such as 'cuda:1', if there are several
+    ) -> 'DataLoaders': # self
+        "Send batches to a GPU from now on"
+        return self.to(device)
 
     @classmethod
     def from_dsets(cls,
@@ -91,12 +106,16 @@ class DataLoaders:
         **kwargs, # Further arguments of the loaders: item_tfms, batch_tfms, num_workers, cache
     ): # `DataLoaders`
         "Make loaders for the parts of one dataset, or for several datasets"
+        for name,n in (('bs', bs), ('val_bs', bs if val_bs is None else val_bs)): check_whole(name, n)
         parts,device = _split_parts(dsets),default_device() if device is None else device
         drop = _ends_in_one(len(parts[0]), bs) if drop_last is None else drop_last
         train = dl_type(parts[0], bs, shuffle, training=True, drop_last=drop, device=device, seed=seed, **kwargs)
         changes = dict(batch_size=val_bs or bs, shuffle=False, training=False, drop_last=False)
-        rest = [train.new(o, **changes) for o in parts[1:]]
-        return cls(train, *rest, path=path)
+        rest = [train.new(o, **changes) for o in parts[1:] if len(o)]
+        dls = cls(train, *rest, path=path)
+        dls.no_valid = len(rest)<len(parts)-1
+        if dls.no_valid: warn(f"{_no_valid} The loaders can be looked at, but no model can be trained on them.")
+        return dls
 
     @classmethod
     def from_dblock(cls,
@@ -106,8 +125,16 @@ class DataLoaders:
         **kwargs, # Passed to `from_dsets`
     ): # `DataLoaders`
         "Make loaders from a DataBlock; the same as `dblock.dataloaders(source)`"
-        loaders = dblock.dataloaders(source, path=path, **kwargs)
-        return cls(*loaders.loaders, path=path)
+        return cls.of(dblock.dataloaders(source, path=path, **kwargs))
+
+    @classmethod
+    def of(cls,
+        dls:'DataLoaders', # Of any class
+    ): # `DataLoaders`
+        "Return the same loaders as an object of this class"
+        new = cls(*dls.loaders, path=dls.path)
+        new.no_valid = dls.no_valid
+        return new
 
     @property
     def n_inp(self) -> int:
@@ -139,28 +166,24 @@ class DataLoaders:
         "Return the next training batch, without changing anything"
         return self.train.one_batch()
 
+    def check_trainable(self):
+        "Raise a `UsageError` if no model can be trained on these loaders"
+        if self.no_valid: raise UsageError(_no_valid)
+        for why in filter(None, (b.lacks('the training set') for b in self.targets.blocks)): raise UsageError(why)
+
     @property
     def layout(self) -> Layout:
         "How samples are shown to a person"
         return self.blocks[0].layout
 
     @concise
+    @delegates(DataLoader.show_batch)
     def show_batch(self,
-        b:tuple|None=None, # A batch; `None`: the next training batch
-        max_n:int=9, # Number of samples, at most
-        nrows:int|None=None, # Rows of the grid; `None`: as fits
-        ncols:int|None=None, # Columns of the grid; `None`: as fits
-        figsize:tuple|None=None, # Width and height in inches; `None`: as fits
-        unique:bool=False, # Show one sample several times, to see what random transforms do?
+        **kwargs, # Of `DataLoader.show_batch`: b, max_n, nrows, ncols, figsize, unique
     ):
-        "Show decoded samples of a batch, without changing anything"
-        dl = our_loader(self.train, 'show_batch')
-        if nrows and ncols: max_n = min(max_n, nrows*ncols)
-        with isolated_rng():
-            if b is not None: samples = dl.decode_batch(b, max_n)
-            elif unique: samples = _repeat_sample(dl, max_n)
-            else: samples = dl.decode_batch(dl.few(max_n), max_n)
-        self.layout.batch(samples, self.blocks, self.n_inp, nrows=nrows, ncols=ncols, figsize=figsize)
+        "Show decoded samples of a training batch, without changing anything"
+        our_loader(self.train, 'show_batch').show_batch(**kwargs)
+        if self.layout.is_grid: keep_figure('batch', self.path)
 
     @concise
     def show_results(self,
@@ -174,6 +197,7 @@ class DataLoaders:
         samples = dl.undo_batch(b, max_n)
         preds = [self.decode_targets(row, s) for row,s in zip(self.rows_of(out), samples)]
         self.layout.results([dl.samples.decode(s) for s in samples], preds, self.blocks, self.n_inp, **kwargs)
+        if self.layout.is_grid: keep_figure('results', self.path)
 
     def rows_of(self,
         out:Sequence, # Predictions or targets of several samples; for several targets a tuple of such sequences
@@ -210,9 +234,14 @@ class DataLoaders:
     ) -> 'DataLoaders':
         "Return loaders for the same data with other settings"
         if 'bs' in kwargs: kwargs['batch_size'] = kwargs.pop('bs')
-        return type(self)(*[dl.new(**kwargs) for dl in self.loaders], path=self.path)
+        new = type(self).of(self)
+        new.loaders = [dl.new(**kwargs) for dl in self.loaders]
+        return new
 
 # %% ../../nbs/data/19_loaders.ipynb #234736bc
+_no_valid = ("The validation set is empty, and no model can be judged without one. Check the splitter, or use "
+             "RandomSplitter(valid_pct=0.2).")
+
 def _ends_in_one(n, bs):
     "Is the last of the batches of `n` samples a single sample?"
     return n>1 and n%bs==1
@@ -230,10 +259,3 @@ def our_loader(
     "Raise a `UsageError` unless `dl` is a loader of this library"
     if isinstance(dl, DataLoader): return dl
     raise not_ours(dl, what)
-
-# %% ../../nbs/data/19_loaders.ipynb #fb4f95f9
-def _repeat_sample(dl, n):
-    "Return the first sample of the epoch, as it would be in `n` different epochs"
-    one = dl.new(dl.samples.at(dl.order(dl.epoch)[:1]), batch_size=1, shuffle=False, training=True,
-                 num_workers=0, shard=None)
-    return [s for epoch in range(n) for s in dl.decode_batch(next(one.batches(epoch)))]

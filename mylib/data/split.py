@@ -56,13 +56,12 @@ def check_positions(
     n:int, # Number of items
     items=None, # The items; if they are a data frame, a pandas Index among `splits` has labels of its rows
 ) -> list[np.ndarray]: # The same positions, int64
-    "Check that all positions are from 0 to `n-1`, that none is repeated, and that neither set is empty"
+    "Check that all positions are from 0 to `n-1`, that none is repeated, and that there are training items"
     splits = [as_positions(s, items) for s in splits]
     if len(splits)<2:
         raise UsageError(f"A splitter must return two lists, training and validation, but it returned {len(splits)}.")
-    for name,s in zip(('training', 'validation'), splits):
-        if len(s): continue
-        raise UsageError(f"The {name} set is empty ({n} items in all). "
+    if not len(splits[0]):
+        raise UsageError(f"The training set is empty ({n} items in all). "
                          "Check the splitter, or use RandomSplitter(valid_pct=0.2).")
     found = np.concatenate(splits)
     outside = found[(found<0)|(found>=n)]
@@ -90,20 +89,20 @@ def _permute(n, seed):
     gen = None if seed is None else torch.Generator().manual_seed(seed)
     return torch.randperm(n, generator=gen).tolist()
 
-def _check_fraction(name, value):
-    if 0<value<1: return
-    raise UsageError(f"`{name}` is {value}, but must be a fraction between 0 and 1. For 20% write 0.2.")
+def _check_fraction(name, value, least=1e-9):
+    if isinstance(value, (int, float, np.number)) and least<=value<1: return
+    raise UsageError(f"`{name}` is {value!r}, but must be a fraction between 0 and 1. For 20% write 0.2.")
 
 # %% ../../nbs/data/02_split.ipynb #da104eaa
 def RandomSplitter(
-    valid_pct:float=0.2, # Fraction of the items to hold out, between 0 and 1
+    valid_pct:float=0.2, # Fraction of the items to hold out, at least one; 0: none, so that no model can be trained
     seed:int|None=None, # With a seed, the same items each time; `None`: others each time
 ) -> Callable: # A function from items to two lists of positions
     "Hold out a random fraction of the items"
-    _check_fraction('valid_pct', valid_pct)
+    _check_fraction('valid_pct', valid_pct, 0)
     def _split(items):
         order = _permute(len(items), seed)
-        cut = min(max(int(valid_pct*len(items)), 1), len(items)-1)
+        cut = min(max(int(valid_pct*len(items)), 1), len(items)-1) if valid_pct else 0
         return L(order[cut:]),L(order[:cut])
     return _split
 

@@ -22,7 +22,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..core.core import UsageError, concise, default_device, isolated_rng, listed, reworded
+from ..core.core import UsageError, concise, isolated_rng, listed, reworded
+from ..core.device import default_device
 from ..data.block import InputBlock, TransformBlock
 from ..data.dataset import without_items
 from ..data.transform import as_slots

@@ -2,8 +2,8 @@
 
 Help, a version and a misspelled option should answer at once. Importing PyTorch takes seconds, so this module imports
 only the standard library and what is as light. A command is a row in a table that names where its words and its work
-are, and each of the two is imported when it is needed. So a later room can add a command of its own: one row, and
-nothing here imports that room.
+are, and each of the two is imported when it is needed. So a command can stand in a later room, as `port` does
+(`mylib.compat.port`): it is one row, and nothing here imports that room before it is asked for.
 
 Docs: https://mylib-team.github.io/mylib/deploy/words.html.md"""
 
@@ -129,6 +129,9 @@ commands = {
                        'mylib.deploy.train:lr_find', 'mylib lr-find photos --arch convnext_tiny'),
     'info': Command('say what is in the file of a model', 'mylib.deploy.words:info_words', 'mylib.deploy.ask:info',
                     'mylib info runs/photos/model.mylib'),
+    'port': Command('rewrite the imports of notebooks and scripts that were written for fastai',
+                    'mylib.compat.port:add_arguments', 'mylib.compat.port:run',
+                    'mylib port lesson.ipynb --check                      only say what would be done'),
 }
 
 # %% ../../nbs/deploy/05_words.ipynb #8ec2ced8

@@ -22,8 +22,10 @@ from types import MethodType
 import torch
 from torch import nn
 
-from mylib.core.core import (UsageError, check_option, concise, generator, isolated_rng, isolated_torch_rng,
-    listed, note)
+from ..core.core import (UnknownName, UsageError, check_option, check_whole, concise, generator, isolated_rng,
+    isolated_torch_rng, listed, note, reworded)
+from ..core.device import to_detach, to_device
+from ..core.show import in_script, keep_figure
 from ..core.delegates import delegates
 from mylib.train.optimizer import (freeze_to_, has_hyper, make_groups, norm_params, param_groups, params, set_hyper,
     spread)
@@ -43,13 +45,14 @@ from ..callback.keep import load_model, save_model
 from ..callback.short import BnFreeze
 from ..callback.checkpoint import Checkpoint
 from ..callback.threads import BestThreads
+from ..callback.activations import ActivationStats
 from .predict import Predictor, together, unchanged
-from .lr_find import LRFinder, SuggestedLRs, find_lr, minimum, plot_lr_find, steep
+from .lr_find import LRFinder, SuggestedLRs, default_steps, find_lr, minimum, plot_lr_find, steep, warn_if_flat
 from .bundle import describe_learner, write_bundle
-from .summary import layer_table
+from .summary import layer_table, learner_text
 from .fitting import as_checkpoint, batch_advice, fitting_batches
 from .loop import loop_lines
-from .door import check_maker, check_objects, not_loaders
+from .door import check_maker, check_objects, find_metric, not_loaders
 from .readback import compare_predictors
 
 # %% ../../nbs/learner/09_learner.ipynb #d5e6611c
@@ -61,8 +64,9 @@ class Learner:
     def metrics(self) -> list: "What is computed over the validation set; assign one, or several"; return self._metrics
     @metrics.setter
     def metrics(self, o):
-        for m in listed(o): self._dls.targets.check_metric(m)
-        self._metrics = listed(o)
+        found = [find_metric(m) for m in listed(o)]
+        for m in found: self._dls.targets.check_metric(m)
+        self._metrics = found
 
     @property
     def dls(self) -> DataLoaders: "The loaders; others may be assigned if their data means the same"; return self._dls
@@ -72,6 +76,7 @@ class Learner:
         check_same_meaning(self._dls, new)
         self._dls = new
 
+    @concise
     def __init__(self,
         dls:DataLoaders, # Training and validation loaders
         model:nn.Module, # Called with the inputs of a batch
@@ -80,7 +85,7 @@ class Learner:
         lr:float|slice=0.001, # Learning rate of the fits that are not given one
         splitter:Callable=params, # From the model to its layer groups: lists of parameters, first layers first
         cbs:Sequence[Callback]|Callback|None=None, # Callbacks of every fit
-        metrics:Sequence|Callable|None=None, # Functions of prediction and target; `None`: those of the target's Block
+        metrics:Sequence|Callable|str|None=None, # Functions of prediction and target, or names; `None`: the Block's
         path:str|Path|None=None, # Where files go; `None`: the path of `dls`
         model_dir:str|Path='models', # Folder for `save` and `load`, below `path`
         wd:float|None=None, # Weight decay; `None`: the optimizer's own
@@ -102,6 +107,9 @@ class Learner:
         self.loss_func = dls.targets.make_loss() if loss_func is None else loss_func
         self.metrics = dls.targets.metrics if metrics is None else metrics
         self.recorder = Recorder(self.metrics)
+        self._table:ProgressTable|None = None # of the fits that share it, within `_one_record`
+        self.activation_stats:ActivationStats|None = None # those of the last fit, if it had them
+        self._logs = True
         if self.loss_func is None:
             raise UsageError(f"The target's block, {dls.targets!r}, has no loss of its own. Pass loss_func=, "
                              "such as MSELossFlat().")
@@ -132,9 +140,9 @@ class Learner:
         if any(p.device!=device for p in self.model.parameters()): self.model.to(device)
 
     def _callbacks(self, cbs=None):
-        "The callbacks of a run, but for the recorder"
+        "The callbacks of a run, but for the recorder and the table"
         precision = [] if self.mixed_dtype is None else [MixedPrecision(self.mixed_dtype)]
-        return [ProgressTable(self.bar), *precision, *([] if self.train_bn else [BnFreeze()]), *self.cbs, *listed(cbs)]
+        return [*precision, *([] if self.train_bn else [BnFreeze()]), *self.cbs, *listed(cbs)]
 
     def make_opt(self,
         lr:float|slice|Sequence, # What `mylib.train.optimizer.spread` takes
@@ -151,11 +159,13 @@ class Learner:
 
     def _fit(self, n_epoch, lr, wd, cbs, scheds=None, checkpoint=None):
         "One run of `n_epoch` epochs"
-        if n_epoch<1: raise UsageError(f"The number of epochs is {n_epoch}, but must be at least 1.")
-        self.recorder = Recorder(self.metrics)
+        check_whole('n_epoch', n_epoch)
+        self.dls.check_trainable()
+        if self._table is None: self.recorder = Recorder(self.metrics)
         cbs = [*listed(cbs), *listed(checkpoint), *([ParamScheduler(scheds)] if scheds else [])]
         self._place_model()
-        callbacks = [self.recorder, *self._callbacks(cbs), BestThreads()]
+        callbacks = [self.recorder, *self._tables(), *self._callbacks(cbs), BestThreads()]
+        self.activation_stats = next((o for o in callbacks if isinstance(o, ActivationStats)), None)
         self.opt = self.make_opt(lr, wd)
         if scheds and not has_hyper(self.opt, 'mom'): scheds.pop('mom', None)
         run = Run(self.model, self.dls, self.loss_func, self.opt, callbacks=callbacks, n_epoch=n_epoch, path=self.path)
@@ -163,14 +173,25 @@ class Learner:
         try:
             with fitting_batches(self.dls.train): run.fit()
         except KeyboardInterrupt:
-            stopped = (f"Stopped in epoch {run.epoch} at batch {run.batch} of {run.n_batches}. "
+            stopped = (f"Stopped in epoch {run.epochs_before+run.epoch} at batch {run.batch} of {run.n_batches}. "
                        "The model is as the last step left it; go on with any method.")
         except BaseException: self.opt.zero_grad(); raise
         if stopped: self.opt.zero_grad(); raise KeyboardInterrupt(stopped)
 
+    def _tables(self):
+        "The table of a run: that of the fits which share one, or a new one"
+        return [self._table or ProgressTable(self.bar)] if self._logs else []
+
+    @contextmanager
+    def _one_record(self, plan):
+        "The fits inside the block, with the labels and epochs of `plan`, have one recorder and one table"
+        self.recorder,self._table = Recorder(self.metrics, plan),ProgressTable(self.bar)
+        try: yield
+        finally: self._table = None
+
     @property
     def history(self) -> list:
-        "The rows of the last fit"
+        "The rows of the last fit, or of both parts of `fine_tune`"
         return self.recorder.history
 
     @concise
@@ -266,32 +287,37 @@ class Learner:
         **kwargs, # Further arguments of `fit_one_cycle`
     ):
         "Train the head alone, then all layers, the first ones slowest"
+        check_whole('epochs', epochs)
+        check_whole('freeze_epochs', freeze_epochs, 0)
         kwargs['checkpoint'] = as_checkpoint(checkpoint, resume)
-        if freeze_epochs:
-            self.freeze()
-            self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, **kwargs)
-        base_lr /= 2
-        self.unfreeze()
-        self.fit_one_cycle(epochs, slice(base_lr/lr_mult, base_lr), pct_start=pct_start, div=div, **kwargs)
+        plan = {'head alone': freeze_epochs, 'all layers': epochs} if freeze_epochs else {'': epochs}
+        with self._one_record(plan):
+            if freeze_epochs:
+                self.freeze()
+                self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, **kwargs)
+            base_lr /= 2
+            self.unfreeze()
+            self.fit_one_cycle(epochs, slice(base_lr/lr_mult, base_lr), pct_start=pct_start, div=div, **kwargs)
 
     @concise
     def find_rates(self,
         start_lr:float=1e-7, # First rate
         end_lr:float=10, # Last rate
-        num_it:int=100, # Batches to try
+        num_it:int|None=None, # Batches to try; `None`: 100, fewer on small data (`mylib.learner.lr_find.default_steps`)
         stop_div:bool=True, # Stop when the loss is far above its best?
     ) -> LRFinder: # With `lrs` and `losses`
         "The loss at ever higher rates; afterwards everything is as it was"
         self._place_model()
         cbs = [*(o for o in self._callbacks() if isinstance(o, Changer)), BestThreads()]
-        finder = LRFinder(start_lr, end_lr, num_it, stop_div)
-        return find_lr(self.model, self.dls, self.loss_func, self.make_opt(self.lr), finder, cbs)
+        n = default_steps(len(self.dls.train)) if num_it is None else num_it
+        finder = LRFinder(start_lr, end_lr, n, stop_div)
+        return find_lr(self.model, self.dls, self.loss_func, self.make_opt(self.lr), finder, cbs, self.bar)
 
     @concise
     def lr_find(self,
         start_lr:float=1e-7, # First rate
         end_lr:float=10, # Last rate
-        num_it:int=100, # Batches to try
+        num_it:int|None=None, # Batches to try; `None`: 100, fewer on small data (`mylib.learner.lr_find.default_steps`)
         stop_div:bool=True, # Stop when the loss is far above its best?
         show_plot:bool=True, # Draw the curve with the suggestions?
         suggest_funcs:Sequence[Callable]=(minimum, steep), # Rules, of `minimum`, `steep`, `valley`, `slide`
@@ -299,7 +325,11 @@ class Learner:
         "Try ever higher rates; afterwards everything is as it was"
         finder = self.find_rates(start_lr, end_lr, num_it, stop_div)
         suggested = SuggestedLRs(finder, suggest_funcs)
-        if show_plot: plot_lr_find(finder, suggested)
+        warn_if_flat(finder)
+        if show_plot:
+            plot_lr_find(finder, suggested)
+            keep_figure('lr_find', self.path)
+        if in_script(): print(suggested)
         return suggested
 
     @concise
@@ -313,7 +343,8 @@ class Learner:
         dl = self.in_order(ds_idx, dl)
         self._place_model()
         with unchanged(self.model), fitting_batches(dl):
-            Run(self.model, self.dls, self.loss_func, callbacks=[recorder, *self._callbacks(cbs)]).validate(dl)
+            callbacks = [recorder, *self._tables(), *self._callbacks(cbs)]
+            Run(self.model, self.dls, self.loss_func, callbacks=callbacks).validate(dl)
         return list(recorder.last.values())
 
     def in_order(self,
@@ -402,7 +433,7 @@ class Learner:
         order = order[:max_n].tolist()
         few = dl.pick(order)
         batch,(_,_,decoded) = few.one_batch(),self.get_preds(dl=few, with_decoded=True)
-        return self.dls.show_results(batch, decoded, max_n=len(order), **kwargs)
+        self.dls.show_results(batch, decoded, max_n=len(order), **kwargs)
 
     @concise
     def summary(self):
@@ -411,7 +442,9 @@ class Learner:
         self._place_model()
         print(layer_table(self.model, *batch[:self.dls.n_inp]))
         print(f"\nLoss: {self.loss_func}\nOptimizer: {getattr(self.opt_func, '__name__', self.opt_func)}\nCallbacks: "
-              f"{', '.join(map(repr, self._callbacks()))}")
+              f"{', '.join(map(repr, [self.recorder, *self._tables(), *self._callbacks()]))}")
+
+    def __repr__(self): return learner_text(self, param_groups(self.model, self.splitter))
 
     def _model_file(self, file):
         "`file` in the folder for models"
@@ -441,7 +474,7 @@ class Learner:
 
     @concise
     def export(self,
-        fname:str|Path='model.mylib', # File name below the learner's path
+        fname:str|Path='export.pkl', # File name below the learner's path; the file is the same whatever its ending
         parts:dict|None=None, # Name to object: what is not the library's; `load_learner(..., parts=)` needs it again
     ) -> Path: # The file
         "Write all that predicting needs to one file without code, and read it back; `load_learner` reads it"
@@ -460,6 +493,72 @@ class Learner:
             read = load(file, parts=parts)
             read.precision = self.precision
             compare_predictors(self.predictor(), read.predictor())
+
+    def add_cb(self,
+        cb:Callback, # Takes part in every fit from now on
+    ) -> 'Learner': # itself
+        "Add a callback to every fit"
+        check_callbacks([cb])
+        self.cbs.append(cb)
+        return self
+
+    def add_cbs(self,
+        cbs:Sequence[Callback]|Callback, # Take part in every fit from now on
+    ) -> 'Learner': # itself
+        "Add callbacks to every fit"
+        for cb in listed(cbs): self.add_cb(cb)
+        return self
+
+    def remove_cb(self,
+        cb:Callback|type, # One that was added, or a class, for all of that class
+    ) -> 'Learner': # itself
+        "Remove a callback"
+        left = [o for o in self.cbs if not (isinstance(o, cb) if isinstance(cb, type) else o is cb)]
+        if len(left)==len(self.cbs): raise UnknownName(f"{cb!r} is not among the callbacks {self.cbs}.")
+        self.cbs = left
+        return self
+
+    @contextmanager
+    def added_cbs(self,
+        cbs:Sequence[Callback]|Callback, # Take part in the fits of the block
+    ):
+        "Add callbacks for the length of a block"
+        before = list(self.cbs)
+        try: yield self.add_cbs(cbs)
+        finally: self.cbs = before
+
+    def create_opt(self) -> torch.optim.Optimizer:
+        "Make the optimizer that a fit would make, and keep it as `opt`"
+        self.opt = self.make_opt(self.lr)
+        return self.opt
+
+    @concise
+    def one_batch(self,
+        i:int, # Number of the batch, for messages
+        b:tuple, # A batch, as the loader yields it
+    ) -> float: # The loss before the step
+        "Take one training step on a batch, with `opt`, which is made if there is none"
+        self._place_model()
+        opt,recorder = self.opt or self.create_opt(),Recorder()
+        run = Run(self.model, DataLoaders([to_device(b, self.device)]), self.loss_func, opt, path=self.path,
+                  callbacks=[recorder, *self._callbacks()])
+        try: run.fit()
+        except UsageError as e: raise reworded(e, f'Batch {i}: {e}') from e
+        return recorder.losses[0]
+
+    def to_detach(self,
+        b, # A tensor, or nested tuples, lists and dicts of tensors
+        cpu:bool=True, # Move them to the CPU?
+    ):
+        "Detach tensors from their graph"
+        return to_detach(b, cpu)
+
+    @contextmanager
+    def no_logging(self):
+        "Without the table and the moving line meanwhile"
+        logs,self._logs = self._logs,False
+        try: yield self
+        finally: self._logs = logs
 
     def to_precision(self, precision:str|None):
         "Use 'fp16', 'bf16' or 'fp32' from now on; `None`: bf16 on a GPU that has it; returns self"
@@ -489,4 +588,4 @@ class Learner:
 
     def show_training_loop(self):
         "Print the training loop with the callbacks at each event"
-        print('\n'.join(loop_lines([self.recorder, *self._callbacks()])))
+        print('\n'.join(loop_lines([self.recorder, *self._tables(), *self._callbacks()])))

@@ -16,7 +16,8 @@ __all__ = ['compare_predictors']
 import torch
 from torch import Tensor
 
-from ..core.core import UsageError, to_device
+from ..core.core import UsageError
+from ..core.device import to_device
 from ..data.fixed import apply_getters
 from ..data.dataset import Datasets
 from ..data.loader import DataLoader

@@ -19,7 +19,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..core.core import isolated_rng, to_device
+from ..core.core import isolated_rng
+from ..core.device import to_device
 from .mode import eval_mode
 
 # %% ../../nbs/nn/03_hooks.ipynb #0badfdf0

@@ -124,7 +124,7 @@ def apply_init(
 ):
     "Call `init_default` on every layer of `model` except normalizations"
     for m in model.modules():
-        if not _is_norm(m): init_default(m, func)
+        if not _is_norm(m) and not isinstance(m, nn.Sequential): init_default(m, func)
 
 @torch.no_grad()
 def init_linear(
@@ -186,6 +186,13 @@ class LinBnDrop(nn.Sequential):
         if p: layers.append(nn.Dropout(p))
         lin = [nn.Linear(n_in, n_out, bias=not bn)] + ([] if act is None else [act])
         super().__init__(*(lin+layers if lin_first else layers+lin))
+
+    @property
+    def linear(self) -> nn.Linear: "The linear layer"; return next(m for m in self if isinstance(m, nn.Linear))
+    @property
+    def weight(self) -> Tensor: "Weights of the linear layer, (n_out, n_in)"; return self.linear.weight
+    @property
+    def bias(self) -> Tensor|None: "Its bias, (n_out,), if it has one"; return self.linear.bias
 
 # %% ../../nbs/nn/00_layers.ipynb #5aa9a691
 def requires_grad(

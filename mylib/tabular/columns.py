@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.column import object_column, plain_column
-from ..data.block import TargetBlock, TransformBlock, as_target
+from ..data.block import TargetBlock, TransformBlock, as_target, warn_if_unlearnable
 from ..data.guess import guess_target
 from ..core.core import UsageError
 from .frame import as_frame, check_columns, is_row
@@ -80,3 +80,4 @@ def setup_target(
     block.check_columns(own)
     block.setup_columns(own, train)
     block.check('the training rows')
+    warn_if_unlearnable([block], 'the training rows')

@@ -37,7 +37,7 @@ def _split_rows(df, valid_idx, valid_pct, seed):
 
 def _other_numbers(df, cat_names, y_names):
     "Return the numeric columns that have no other role"
-    taken = {*cat_names, *names_of(df, y_names)}
+    taken = {*names_of(df, cat_names), *names_of(df, y_names)}
     rest = {n: plain_column(df[n]) for n in df.columns if n not in taken}
     found = [n for n,col in rest.items() if pd.api.types.is_numeric_dtype(col.dtype)]
     say_number_text({n: col for n,col in rest.items() if n not in found})
@@ -66,7 +66,7 @@ class TabularDataLoaders(TableLoaders):
         if cat_names is not None and cont_names is None: cont_names = _other_numbers(df, cat_names, y_names)
         splits = _split_rows(df, valid_idx, valid_pct, seed)
         to = TabularPandas(df, procs, cat_names, cont_names, y_names, y_block, splits=splits)
-        return cls(*to.dataloaders(path=path, seed=seed, **kwargs).loaders, path=path)
+        return cls.of(to.dataloaders(path=path, seed=seed, **kwargs))
 
     @classmethod
     @concise

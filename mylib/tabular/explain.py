@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..core.components import pca
 from ..core.core import UsageError, concise, generator, near
 from ..core.show import without_math
 from ..data.loader import Loader
@@ -188,9 +189,8 @@ def embed_features(
 # %% ../../nbs/tabular/25_explain.ipynb #c707c45e
 def _two_components(x): # (n, d) -> (n, 2)
     "Project the rows of `x` on the two directions in which they differ most"
-    u,s,_ = torch.linalg.svd(x - x.mean(0), full_matrices=False)
-    xy = (u*s)[:,:2]
-    return torch.nn.functional.pad(xy, (0, 2-xy.shape[1])).numpy()
+    k = min(2, *x.shape)
+    return torch.nn.functional.pad(pca(x, k), (0, 2-k)).numpy()
 
 @concise
 def plot_embeddings(

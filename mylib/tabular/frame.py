@@ -20,7 +20,7 @@ from collections.abc import Container, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ..core.core import UnknownName, UsageError, listed, near, note
+from ..core.core import UnknownName, UsageError, near, note
 from ..data.column import number_text, plain_column
 from ..data.vocab import is_missing
 
@@ -121,7 +121,9 @@ def names_of(
     names, # A name, several, or `None`
 ) -> list:
     "Return names of columns as a list"
-    return [names] if isinstance(names, tuple) and names in list(df.columns) else listed(names)
+    if names is None: return []
+    is_one = isinstance(names, str) or not hasattr(names, '__iter__')
+    return [names] if is_one or isinstance(names, tuple) and names in list(df.columns) else list(names)
 
 # %% ../../nbs/tabular/00_frame.ipynb #dc70307a
 def say_number_text(

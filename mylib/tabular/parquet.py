@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core.core import UsageError, concise, default_device, generator, listed
+from ..core.core import UsageError, concise, generator, listed
+from ..core.device import as_device, default_device
 from ..data.block import TargetBlock, TransformBlock
 from ..data.loader import DataLoader
 from ..data.order import take_shard
@@ -226,7 +227,7 @@ class ParquetDataLoaders(TableLoaders):
         splits = check_positions(splitter(range(len(source))), len(source))
         names = list(cat_names),list(cont_names),y_names
         train,valid = _make_datasets(source, make_procs(procs), *names, y_block, splits)
-        device = default_device() if device is None else device
+        device = default_device() if device is None else as_device(device)
         loader = ParquetLoader(train, bs, True, drop_last=len(train)%bs==1, device=device, seed=seed)
         val_bs = max(bs, 4096) if val_bs is None else val_bs
         valid_loader = loader.new(valid, batch_size=val_bs, shuffle=False, training=False, drop_last=False)

@@ -43,8 +43,6 @@ def check_roles(
 ):
     "Raise a `UsageError` for columns that are not in `df`, or have two roles"
     for what,names in (('cat_names', cat_names), ('cont_names', cont_names), ('y_names', y_names)):
-        if isinstance(names, str):
-            raise UsageError(f"`{what}` is the text {names!r}, but must be a list. Write [{names!r}].")
         check_columns(df, names, what)
     inputs = [*cat_names, *cont_names]
     leak = [n for n in y_names if n in inputs]
@@ -80,8 +78,8 @@ class TabularPandas(TableRows):
     def __init__(self,
         df, # A pandas frame, or a table as for `mylib.tabular.frame.as_frame`
         procs:Sequence|TabularProc|type|None=None, # Processors or their classes, such as Categorify; `None`: none
-        cat_names:Sequence[str]|None=None, # The categorical columns; `None` and no `cont_names`: by `cont_cat_split`
-        cont_names:Sequence[str]|None=None, # The numeric columns; `None`: none, or guessed with `cat_names`
+        cat_names:Sequence[str]|str|None=None, # The categorical columns; `None`, without `cont_names`: guessed
+        cont_names:Sequence[str]|str|None=None, # The numeric columns; `None`: none, or guessed with `cat_names`
         y_names:str|Sequence[str]|None=None, # The target column, or several; `None`: no target
         y_block:TransformBlock|type|None=None, # The Block of the targets; `None`: guess from their columns
         splits:Sequence|None=None, # Positions of training and validation rows; `None`: all rows are for training
@@ -97,7 +95,7 @@ class TabularPandas(TableRows):
         if cat_names is None and cont_names is None:
             cont_names,cat_names = cont_cat_split(df, dep_var=y_names)
             say_doubtful(df, cont_names, cat_names)
-        cat_names,cont_names = cat_names or [],cont_names or []
+        cat_names,cont_names = names_of(df, cat_names),names_of(df, cont_names)
         check_roles(df, cat_names, cont_names, y_names)
         cat_names,cont_names = column_names('cat_names', cat_names),column_names('cont_names', cont_names)
         y_names = column_names('y_names', y_names)

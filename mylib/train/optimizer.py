@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..core.core import UsageError, near
+from ..core.core import OutOfRange, UsageError, WrongType, near
 
 # %% ../../nbs/train/10_optimizer.ipynb #c11619dc
 def even_mults(
@@ -39,6 +39,7 @@ def spread(
     n:int, # Number of groups, at least 1
 ) -> list: # `n` values
     "Return one value per group: `slice(a, b)` makes equal multiples, `slice(b)` is `b` for the last, else `b/10`"
+    _check_numbers(value)
     if isinstance(value, slice):
         if value.stop is None: raise UsageError(f"{value} has no end. Write slice(1e-5, 1e-3), or slice(1e-3).")
         if value.start is None: return [value.stop/10]*(n-1) + [value.stop]
@@ -48,6 +49,15 @@ def spread(
         raise UsageError(f"There are {len(value)} values for {n} parameter groups. Pass {n}, a single number, or "
                          "slice(lowest, highest).")
     return list(value)
+
+def _check_numbers(value):
+    "Raise an error unless a rate, or each of several, is a number that is not negative"
+    found = (value.start, value.stop) if isinstance(value, slice) else \
+        value if hasattr(value, '__len__') and not isinstance(value, str) else [value]
+    for o in found:
+        if o is None and isinstance(value, slice): continue
+        if isinstance(o, str) or not hasattr(o, '__float__'): raise WrongType(f"A rate is {o!r}. Pass a number.")
+        if not 0<=float(o)<float('inf'): raise OutOfRange(f"A rate is {o}, but must be at least 0, and finite.")
 
 # %% ../../nbs/train/10_optimizer.ipynb #648c3c25
 def params(

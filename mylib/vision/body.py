@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import nn, Tensor
 from torchvision import models
 
-from ..core.core import UsageError, near
+from ..core.core import OutOfRange, UsageError, near
 from .arch import arch_name
 
 # %% ../../nbs/vision/22_body.ipynb #7d988912
@@ -67,6 +67,13 @@ class TorchvisionBody(nn.Module):
         if not self.steps: return self.model(x)
         for step in self.steps: x = step(x) if callable(step) else self.model.get_submodule(step)(x)
         return x
+    def __getitem__(self, i):
+        "Return a part of the chain, counted as in a list: -1 is the last"
+        parts = [self.model.get_submodule(o) for o in self.steps if not callable(o)]
+        if len(parts)==1 and isinstance(parts[0], nn.Sequential): parts = list(parts[0])
+        if -len(parts)<=i<len(parts): return parts[i]
+        raise OutOfRange(f"There is no part {i}; this body is a chain of {len(parts)} parts. "
+                         "`learn.model[0].model` is the whole model.")
 
 # %% ../../nbs/vision/22_body.ipynb #83b72601
 def _to_meta(module):

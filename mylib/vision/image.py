@@ -58,6 +58,7 @@ def decode_image(
 class PILImage(ArrayImage):
     "A color image, 8-bit (mode RGB)"
     _resample,_show = Image.Resampling.BILINEAR,{}
+    block = 'mylib.vision.block.ImageBlock' # knows what `create` returns
     _convert = staticmethod(partial(to_mode, mode='RGB'))
 
     @classmethod
@@ -94,7 +95,7 @@ class PILImage(ArrayImage):
     ):
         "Return a copy that fits into `h` by `w` pixels; it is never enlarged"
         im = self.copy()
-        im.thumbnail((h if w is None else w, h), self._resample)
+        im.thumbnail((h if w is None else w, h), self._resample, reducing_gap=None) # a gap fails for 16 bits
         return im
 
     def show(self,
