@@ -25,6 +25,7 @@ from ..core.text import say
 from ..callback.keep import SaveModelCallback, load_model
 from ..callback.log import CSVLogger
 from ..learner.bundle import check_limits
+from ..learner.door import find_metric
 from ..learner.lr_find import LRFinder, SuggestedLRs, minimum, steep, valley
 from .apps import Digits, choose_app, with_defaults
 from .folder import first_settings, free_folder, make_folder, resumed_args, write_settings
@@ -54,9 +55,11 @@ def _count_classes(dls):
 def _prepare(args, out):
     "The application, the words with its defaults, and a learner"
     app,args = _choose(args)
+    for o in args.metrics or (): find_metric(o)
     if args.path is not None and args.as_ is None: say(f"{args.path} is taken for {app.called}")
     set_seed(args.seed)
     dls = app.loaders(Path(args.path or '.'), args)
+    dls.check_trainable()
     check_limits(describe(list(dls.blocks)), 'The data') # rather now than when the model is exported
     learn,n = app.learner(dls, args, out),_count_classes(dls)
     say(f"{len(dls.train_ds)} training and {len(dls.valid_ds)} validation {app.things}"

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from ..core.core import UsageError, concise, isolated_rng, note
+from ..core.show import keep_figure
 from ..data.loaders import DataLoaders, our_loader
 from ..learner.learner import Learner
 from ..learner.predict import Answer
@@ -129,6 +130,7 @@ class Interpretation:
         decoded = [self.dl.samples.decode(s) for s in samples]
         self.dls.layout.remarks(decoded, rows, names, self.dls.blocks, self.dls.n_inp, nrows=nrows, ncols=ncols,
                                 figsize=figsize, right=None if wrong is None else (~wrong[idxs]).tolist())
+        if self.dls.layout.is_grid: keep_figure('top_losses', self.dls.path)
 
     def _say_few(self, n):
         "Say that there are fewer mistakes than were asked for"
