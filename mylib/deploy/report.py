@@ -15,6 +15,7 @@ __all__ = ['write_report']
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from ..core.core import UsageError, concise, isolated_rng
 from ..core.part import NotAPart, describe
@@ -184,7 +185,7 @@ def _worst(interp, n):
 # %% ../../nbs/deploy/04_report.ipynb #309dc8d2
 def _model_name(learn):
     "The architecture, or the function that made the model, or its class"
-    try: found = describe(learn.model, 'The model')
+    try: found = cast(dict, describe(learn.model, 'The model'))
     except NotAPart: return type(learn.model).__name__
     return found['args'].get('arch') or found['part'].split('.')[-1]
 
