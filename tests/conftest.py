@@ -1,7 +1,9 @@
 "A shell that starts a job in the background lets it ignore Ctrl-C, and so would all that the tests start and stop"
-import signal
+import os, signal
 
 import pytest
+
+os.environ['MYLIB_PLOTS'] = '' # plots are not kept
 
 if signal.getsignal(signal.SIGINT)==signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from fastcore.foundation import L
 
 from ..core.core import OutOfRange, UsageError, check_whole
+from ..core.show import keeps_figure
 from ..nn.hooks import Hooks
 from .run import Watcher
 
@@ -97,6 +98,7 @@ class ActivationStats(Watcher):
         n = len(self.stats[0])
         if not -n<=idx<n: raise OutOfRange(f"There is no layer {idx}; {n} were watched, counted from 0.")
 
+    @keeps_figure('layer')
     def plot_layer_stats(self,
         idx:int, # The layer, in the order of `modules`; -1 is the last
     ):
@@ -106,6 +108,7 @@ class ActivationStats(Watcher):
             ax.plot(values)
             ax.set(title=title, xlabel='step')
 
+    @keeps_figure('activations')
     def color_dim(self,
         idx:int, # The layer, in the order of `modules`; -1 is the last
         figsize:tuple=(6, 2.5), # Width and height in inches

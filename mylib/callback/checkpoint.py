@@ -129,7 +129,7 @@ class Checkpoint(Watcher):
         if n<len(fits): raise Cancel('fit')
         self._saved = None
         resume_from(run, state)
-        before = next((o['parts'][-1][1] for o in state['callbacks'].values() if 'parts' in o), 0) # epochs of earlier parts
+        before = next((o['parts'][-1][1] for o in state['callbacks'].values() if 'parts' in o), 0) # of earlier parts
         where = f"going on in epoch {before+run.epoch} at batch {state['batch']} of {len(run.dls.train)}"
         print(f"{self.folder/'last.ckpt'}: {'the fit is complete' if run.epoch>=run.n_epoch else where}.")
 

@@ -165,7 +165,7 @@ class Recorder(Watcher):
     ):
         "Plot the loss of each training step, and the validation loss at the end of each epoch"
         if not self.losses: raise UsageError("There are no losses to plot. Call a `fit` method first.")
-        is_mine,ax = ax is None,ax or plt.subplots(figsize=(5,3))[1]
+        mine,ax = ax is None,ax or plt.subplots(figsize=(5,3))[1]
         skip = skip_start if len(self.losses)>2*skip_start else 0
         ax.plot(range(skip, len(self.losses)), self.losses[skip:], label='train', lw=1)
         points = [(end-1, r['valid_loss']) for end,r in zip(self._ends, self.history) if 'valid_loss' in r]
@@ -173,7 +173,7 @@ class Recorder(Watcher):
         self._mark_parts(ax, [self._ends[first-1]-0.5 if first else 0 for _,first in self.parts])
         ax.set(xlabel='step', ylabel='loss', yscale='log' if log else 'linear')
         ax.legend()
-        if is_mine: keep_figure('loss', self.path)
+        if mine: keep_figure('loss', self.path)
 
     @delegates(plot_loss)
     def plot_losses(self, **kwargs): "The older name of `plot_loss`"; self.plot_loss(**kwargs)

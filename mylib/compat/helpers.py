@@ -9,11 +9,11 @@ Docs: https://mylib-team.github.io/mylib/compat/helpers.html.md"""
 
 # %% auto #0
 __all__ = ['TerminateOnNaNCallback', 'ShortEpochCallback', 'ProgressCallback', 'LabelSmoothingCrossEntropyFlat',
-           'FocalLossFlat', 'ItemGetter', 'AttrGetter', 'Swish', 'swish', 'Mish', 'mish', 'CancelFitException',
-           'CancelEpochException', 'CancelTrainException', 'CancelValidException', 'CancelBatchException',
-           'CancelStepException', 'defaults', 'apply', 'to_np', 'to_cpu', 'to_detach', 'to_half', 'to_float',
-           'no_random', 'one_hot', 'params', 'trainable_params', 'sequential', 'NoneReduce', 'show_titled_image',
-           'show_at', 'load_pickle']
+           'FocalLossFlat', 'ItemGetter', 'AttrGetter', 'TfmdDL', 'Swish', 'swish', 'Mish', 'mish',
+           'CancelFitException', 'CancelEpochException', 'CancelTrainException', 'CancelValidException',
+           'CancelBatchException', 'CancelStepException', 'defaults', 'apply', 'to_np', 'to_cpu', 'to_half',
+           'to_float', 'no_random', 'one_hot', 'params', 'trainable_params', 'sequential', 'NoneReduce',
+           'show_titled_image', 'show_at', 'load_pickle']
 
 # %% ../../nbs/compat/01_helpers.ipynb #bc0bab89
 import copy, os
@@ -30,8 +30,10 @@ from fastcore import xtras
 from matplotlib.axes import Axes
 from torch import Tensor, nn
 
-from ..core.core import OutOfRange, UsageError, default_device, isolated_rng, rebuilt, to_device, warn
+from ..core.core import OutOfRange, UsageError, isolated_rng, rebuilt, warn
+from ..core.device import default_device, to_device
 from ..core.show import show_image
+from ..data.loader import DataLoader
 from ..callback.keep import TerminateOnNaN
 from ..callback.progress import ProgressTable
 from ..callback.run import Cancel
@@ -43,6 +45,7 @@ from ..train.losses import FocalLoss, LabelSmoothingCrossEntropy
 TerminateOnNaNCallback,ShortEpochCallback,ProgressCallback = TerminateOnNaN,ShortEpoch,ProgressTable
 LabelSmoothingCrossEntropyFlat,FocalLossFlat = LabelSmoothingCrossEntropy,FocalLoss
 ItemGetter,AttrGetter = itemgetter,attrgetter
+TfmdDL = DataLoader
 Swish,swish,Mish,mish = nn.SiLU,F.silu,nn.Mish,F.mish
 
 # %% ../../nbs/compat/01_helpers.ipynb #78d684ef
@@ -69,7 +72,6 @@ def apply(
 
 def to_np(x): "Detach every tensor in `x` and make an array of it"; return apply(lambda o: o.detach().cpu().numpy(), x)
 def to_cpu(x): "Copy every tensor in `x` to the CPU"; return to_device(x, 'cpu')
-def to_detach(x): "Detach every tensor in `x`, on the CPU"; return apply(lambda o: o.detach().cpu(), x)
 def to_half(x): "Make half precision of all floats in `x`"; return apply(partial(_to_dtype, dtype=torch.half), x)
 def to_float(x): "Make single precision of all floats in `x`"; return apply(partial(_to_dtype, dtype=torch.float), x)
 def _to_dtype(o, dtype): return o.to(dtype) if o.is_floating_point() else o
@@ -124,13 +126,14 @@ def show_at(
 
 # %% ../../nbs/compat/01_helpers.ipynb #6af13ff5
 class _Defaults:
-    "What fastai's `defaults` says, for reading"
+    "What fastai's `defaults` says; the device can be set"
     cpus,lr = min(16, os.cpu_count() or 1),1e-3
     @property
-    def device(self) -> torch.device: "The fastest available device"; return default_device()
+    def device(self) -> torch.device: "As of `default_device`, which chooses another"; return default_device()
     def __setattr__(self, name, value):
+        if name=='device': return default_device(value)
         raise UsageError(f"`defaults.{name} = {value!r}` would change nothing. Pass it where it is used: "
-                         "dls.cpu() or device='cpu' for the device, num_workers= for the loaders, lr= for the learner.")
+                         "num_workers= for the loaders, lr= for the learner.")
 
 defaults = _Defaults()
 _all_ = ['defaults']

@@ -177,7 +177,8 @@ _all_ = ['CrossEntropyLossFlat', 'LabelSmoothingCrossEntropy', 'FocalLoss', 'BCE
          'Lamb', 'Lookahead', 'ranger', 'OptimWrapper']
 
 # %% ../../nbs/data/99_all.ipynb #41ec6f0c
-_all_ = ['Transform', 'RandTransform', 'ItemTransform', 'Opener', 'transform_slots', 'Pipeline', 'image_extensions', 'get_files',
+_all_ = ['Transform', 'RandTransform', 'ItemTransform', 'Opener', 'transform_slots', 'Pipeline',
+         'image_extensions', 'get_files',
          'get_image_files', 'get_text_files', 'FileGetter', 'ImageGetter', 'parent_label', 'RegexLabeller',
          'using_attr', 'ColReader', 'RandomSplitter', 'RandomSubsetSplitter', 'TrainTestSplitter', 'IndexSplitter',
          'EndSplitter', 'MaskSplitter', 'FuncSplitter', 'GrandparentSplitter', 'FileSplitter', 'ColSplitter',

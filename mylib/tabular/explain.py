@@ -20,7 +20,7 @@ import torch
 
 from ..core.components import pca
 from ..core.core import UsageError, concise, generator, near
-from ..core.show import without_math
+from ..core.show import keeps_figure, without_math
 from ..data.loader import Loader
 from ..data.vocab import distinct_texts
 from ..learner.learner import Learner
@@ -83,6 +83,7 @@ def permutation_importance(
         rows[n] = dict(importance=float(np.mean(rises)), std=float(np.std(rises)))
     return pd.DataFrame.from_dict(rows, orient='index').sort_values('importance', ascending=False)
 
+@keeps_figure('importance')
 def plot_importance(
     found:pd.DataFrame, # As of `permutation_importance`
     max_n:int=20, # Draw at most this many columns
@@ -151,6 +152,7 @@ def _without_complement(found):
     is_binary = found.shape[1]==2 and np.allclose(found.sum(axis=1), 1, atol=1e-4)
     return found.iloc[:,1:] if is_binary else found
 
+@keeps_figure('dependence')
 def plot_dependence(
     found:pd.DataFrame, # As of `partial_dependence`
     ax:plt.Axes|None=None, # Axes to draw on; `None`: new ones
@@ -193,6 +195,7 @@ def _two_components(x): # (n, d) -> (n, 2)
     return torch.nn.functional.pad(pca(x, k), (0, 2-k)).numpy()
 
 @concise
+@keeps_figure('embedding')
 def plot_embeddings(
     learn:Learner, # Trained on a table
     column:str, # A categorical column

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..core.components import pca
 from ..core.core import UnknownName, UsageError, concise, listed, near, warn
-from ..core.show import without_math
+from ..core.show import keeps_figure, without_math
 from ..data.vocab import plain_value
 from ..learner.learner import Learner
 from ..nn.mode import eval_mode
@@ -229,6 +229,7 @@ def _add_labels(ax, xy, texts):
             for text,(x,y),(shift,side) in zip(texts, xy.tolist(), sides)]
 
 @concise
+@keeps_figure('factors')
 def plot_factors(
     learn:Learner, # Trained on ratings
     items:Sequence|None=None, # Names of the items to draw; `None`: the `n` with most ratings
