@@ -171,6 +171,15 @@ def test_readme_gives_its_commands(index, capsys):
     assert capsys.readouterr().out.strip()=='python3 -m venv .venv && work'
 
 
+def test_tests_are_counted(tmp_path, capsys):
+    "One that fails, one that passes and one that is skipped, and files in which all are skipped or nothing can be read"
+    runner = tool('test')
+    for name,text,want in (('mixed', 'import pytest\ndef test_a(): pass\ndef test_b(): assert False\ndef test_c(): pytest.skip("no")', (1, 1)),
+                           ('skipped', 'import pytest\npytest.skip("no", allow_module_level=True)', (0, 0)), ('broken', 'def', (0, 1))):
+        (tmp_path/f'test_{name}.py').write_text(text)
+        assert runner.test_file(tmp_path/f'test_{name}.py')==want, name
+
+
 def test_our_own_house_passes():
     assert list(layers.check(ROOT))==[]
     assert list(unused.check(ROOT/'mylib'))==[]
