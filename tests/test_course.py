@@ -5,7 +5,7 @@ from pathlib import Path
 import nbformat, pytest
 from nbclient import NotebookClient
 
-from mylib.compat.command import main
+from mylib.deploy.cli import main
 from mylib.compat.faces import is_old
 from mylib.compat.imports import changes
 from mylib.compat.source import Source, parse

@@ -57,6 +57,32 @@ def test_it_does_little_work(seen): assert seen['calls']<1_000_000, seen['calls'
 
 
 def test_the_command_answers_at_once():
-    "`mylib --help` and a misspelt command need no second process and no network"
-    done = subprocess.run([sys.executable, '-c', 'import sys; from mylib.deploy.cli import main; sys.exit(main(["--help"]))'], capture_output=True, text=True, timeout=600)
-    assert done.returncode==0 and 'train' in done.stdout and 'predict' in done.stdout
+    "Help, a version and a misspelt command read the words only: nothing heavy is imported"
+    for words,told in (['--help'], 'predict'),(['train', '--help'], '--epochs'),(['--version'], 'mylib '),(['trian'], 'Did you mean train'):
+        code = f"""import sys
+sys.argv = ['mylib', *{words}]
+from mylib.deploy.cli import main
+try: main()
+finally: print([o for o in ('torch', 'numpy', 'pandas', 'matplotlib', 'PIL', 'fastcore') if o in sys.modules])"""
+        done = subprocess.run([sys.executable, '-S', '-c', f"import sys; sys.path = {sys.path!r}\n{code}"], capture_output=True, text=True, timeout=600)
+        assert told in done.stdout+done.stderr and done.stdout.splitlines()[-1]=='[]', (done.stdout, done.stderr)
+
+
+def test_the_version_is_that_of_the_package():
+    from importlib.metadata import version
+    import mylib
+    assert mylib.__version__==version('mylib')
+
+
+def test_every_extra_is_used():
+    "An extra is offered when some module imports what it installs, and not before"
+    import re
+    from configparser import ConfigParser
+    from pathlib import Path
+    root = Path(__file__).resolve().parent.parent
+    config = ConfigParser()
+    config.read(root/'settings.ini', encoding='utf-8')
+    extras = {k: v.split() for k,v in config['DEFAULT'].items() if k.endswith('_requirements') and k!='dev_requirements'}
+    text = '\n'.join(o.read_text(encoding='utf-8') for o in (root/'mylib').rglob('*.py'))
+    unused = [(k, o) for k,names in extras.items() for o in names if not re.search(rf'^\s*(import|from) {re.split("[<>=!~]", o)[0].replace("-", "_")}\b', text, re.M)]
+    assert extras and unused==[]

@@ -28,7 +28,15 @@ def test_digits_reach_99_percent(trained):
     with open(cwd/'runs/digits/metrics.csv', newline='') as f: rows = list(csv.DictReader(f))
     assert list(rows[0])==['epoch', 'train_loss', 'valid_loss', 'accuracy', 'seconds']
     assert [int(r['epoch']) for r in rows]==list(range(30))
-    assert abs(float(rows[-1]['accuracy'])-float(accuracy))<1e-4
+    best = max(rows, key=lambda r: float(r['accuracy'])) # the first one of equals
+    assert abs(float(best['accuracy'])-float(accuracy))<1e-4 and f"the best epoch is {best['epoch']} of 0 to 29" in said
+    settings = json.loads((cwd/'runs/digits/settings.json').read_text())
+    assert settings['best_epoch']==int(best['epoch']) and settings['arch']=='small_resnet' and 'size' not in settings
+    seconds = sum(float(r['seconds']) for r in rows)
+    page = (cwd/'runs/digits/report.html').read_text(encoding='utf-8')
+    tiles = dict(re.findall('<dt>(.*?)</dt><dd>(.*?)</dd>', page))
+    assert abs(float(re.search(r'; ([0-9.]+) s of training', said)[1])-seconds)<0.06 and abs(float(tiles['seconds'])-seconds)<0.06
+    assert abs(float(tiles['accuracy'])-float(accuracy))<1e-4 and tiles['epochs']=='30' and '<td>8 x 8 pixels' in page
 
 
 def test_report_stands_alone(trained):
@@ -83,6 +91,9 @@ def test_ctrl_c_is_one_line(trained):
 @pytest.mark.parametrize('words,fix', [
     (['train', 'nowhere'], 'one sub-folder a class'),
     (['predict', 'nowhere.mylib', 'a.png'], 'Check the path'),
+    (['trian'], 'Did you mean train?'),
+    (['train', '--epochs', 'many'], "'many' is not a whole number above 0"),
+    (['train', '--size', '64'], 'says nothing for the handwritten digits'),
     (['train', '--out', 'home/data/digits/0/nothing.png/x'], 'Choose another one with --out'),
 ])
 def test_mistakes_are_one_line(trained, words, fix):

@@ -137,11 +137,47 @@ def test_readme_is_made_and_checked(index, capsys):
     assert 'run `python tools/readme.py`' in capsys.readouterr().out
 
 
+def test_readme_shows_figures_with_a_label(index):
+    "The figure becomes a file that the README names from the top of the repository; links of the notebook are turned alike"
+    pytest.importorskip('nbconvert')
+    file,at = index/'nbs'/'index.ipynb',['--root', str(index)]
+    nb,png = json.loads(file.read_text()),dict(output_type='display_data', metadata={}, data={'image/png': 'aGVsbG8='})
+    nb['cells'] += [dict(code('#| label: fig-one\n#| fig-alt: "A cat"\none()'), id='a3', outputs=[png]), dict(code('#| echo: false\n#| label: fig-two\ntwo()'), id='a4', outputs=[png]),
+                    dict(code('three()'), id='a5', outputs=[png]), dict(cell_type='markdown', source='[a](core/a.ipynb) [b](https://b.org) [c](#c)', metadata={}, id='m2')]
+    file.write_text(json.dumps(nb))
+    readme.main(at)
+    text = (index/'README.md').read_text()
+    assert 'one()' in text and '![A cat](nbs/images/one.png)' in text and 'two()' not in text and '![](nbs/images/two.png)' in text and text.count('![')==2
+    assert '[a](nbs/core/a.ipynb) [b](https://b.org) [c](#c)' in text
+    assert (index/'nbs/images/one.png').read_bytes()==b'hello' and readme.main(['--check', *at])==0
+    (index/'nbs/images/one.png').write_bytes(b'other')
+    assert readme.main(['--check', *at])==1
+
+
+def test_the_readme_of_the_repository_names_what_is_there():
+    "Its relative links, and the two commands that are run"
+    text = (ROOT/'README.md').read_text(encoding='utf-8')
+    import re
+    links = [o for o in re.findall(r'\]\(([^)]+)\)', text) if not re.match('[a-z]+:|#', o)]
+    assert len(links)>12 and [o for o in links if not (ROOT/o).is_file()]==[]
+    assert 'git clone https://' in text.split('```sh')[0]
+    assert [o.split('&& ')[-1] for o in readme.commands(ROOT/'README.md')]==['mylib train', 'python tools/test.py']
+
+
 def test_readme_gives_its_commands(index, capsys):
     pytest.importorskip('nbconvert')
     readme.main(['--root', str(index)])
     readme.main(['--command', '1', '--root', str(index)])
     assert capsys.readouterr().out.strip()=='python3 -m venv .venv && work'
+
+
+def test_tests_are_counted(tmp_path, capsys):
+    "One that fails, one that passes and one that is skipped, and files in which all are skipped or nothing can be read"
+    runner = tool('test')
+    for name,text,want in (('mixed', 'import pytest\ndef test_a(): pass\ndef test_b(): assert False\ndef test_c(): pytest.skip("no")', (1, 1)),
+                           ('skipped', 'import pytest\npytest.skip("no", allow_module_level=True)', (0, 0)), ('broken', 'def', (0, 1))):
+        (tmp_path/f'test_{name}.py').write_text(text)
+        assert runner.test_file(tmp_path/f'test_{name}.py')==want, name
 
 
 def test_our_own_house_passes():

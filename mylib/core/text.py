@@ -18,8 +18,6 @@ __all__ = ['visible', 'say', 'say_json', 'check_text']
 import json, re, sys
 from typing import TextIO
 
-from .core import UsageError
-
 # %% ../../nbs/core/10_text.ipynb #c113e65a
 _bidi = '\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069'
 _other = f'\x7f-\x9f\u2028\u2029\ud800-\udfff{_bidi}'
@@ -72,6 +70,7 @@ def check_text(
     "Raise a `UsageError` if `text` has control characters, bidirectional ones, or bytes that are not UTF-8"
     found = _refused.search(text)
     if found is None: return
+    from mylib.core.core import UsageError # brings PyTorch, and printing a help must not wait for it
     kind = 'a byte that is not UTF-8' if '\ud800'<=found[0]<='\udfff' else 'a character that changes how text is shown'
     raise UsageError(f"{where} has the text '{visible(text[:100])}' with {kind} ('{visible(found[0])}'). "
                      "Rename the folder, column or value that it comes from, or do not trust it.")

@@ -43,7 +43,7 @@ class Layout:
         raise NotImplementedError
     def remarks(self, samples:Sequence[tuple], remarks:Sequence[tuple], names:Sequence[str],
                 blocks:Sequence, n_inp:int, **grid):
-        "Show the inputs of decoded `samples` with remarks: a tuple of texts a sample, whose columns are `names`"
+        "Show the inputs of decoded `samples` with remarks, a tuple of texts a sample; `right` in `grid` colors them"
         raise NotImplementedError
     def frame(self, samples:Sequence[tuple], blocks:Sequence, n_inp:int) -> pd.DataFrame:
         "Return decoded `samples` as a data frame"
@@ -116,10 +116,11 @@ class GridLayout(Layout):
             if len(sample)>n_inp and len(targets)==1 and targets[0].vocab is not None:
                 ax.title.set_color('green' if _is_same(sample[n_inp], pred[0]) else 'red')
 
-    def remarks(self, samples, remarks, names, blocks, n_inp, **grid):
+    def remarks(self, samples, remarks, names, blocks, n_inp, right=None, **grid):
         axs = self._axes(len(samples), 2.4, **{'suptitle': ' / '.join(names), **grid})
-        for ax,sample,remark in zip(axs, samples, remarks):
+        for k,(ax,sample,remark) in enumerate(zip(axs, samples, remarks)):
             for block,x in zip(blocks[:n_inp], sample): block.show(x, ctx=ax)
             _fit_title(ax, ' / '.join(remark))
+            if right is not None: ax.title.set_color('green' if right[k] else 'red')
 
     def frame(self, samples, blocks, n_inp): return TableLayout().frame(samples, blocks, n_inp)

@@ -45,12 +45,14 @@ def _is_number(x): return isinstance(x, (int, float)) and not isinstance(x, bool
 def html_table(
     head:Sequence, # Names of the columns
     rows:Sequence[Sequence], # Values, one a column; `None` is an empty cell
+    marked:int|None=None, # Position of a row to stress
 ) -> str: # Of HTML
     "Return a table; columns of numbers are aligned to the right"
     right = [all(_is_number(r[k]) or r[k] is None for r in rows) for k in range(len(head))]
     def cell(c, tag, is_num): return f"<{tag}{' class=num' if is_num else ''}>{number(c, '#.4g')}</{tag}>"
-    def row(cells, tag): return '<tr>' + ''.join(cell(c, tag, n) for c,n in zip(cells, right)) + '</tr>'
-    body = ''.join(row(r, 'td') for r in rows)
+    def row(cells, tag, start='<tr>'):
+        return start + ''.join(cell(c, tag, n) for c,n in zip(cells, right)) + '</tr>'
+    body = ''.join(row(r, 'td', '<tr class=marked>' if i==marked else '<tr>') for i,r in enumerate(rows))
     return f"<div class=scroll><table><thead>{row(head, 'th')}</thead><tbody>{body}</tbody></table></div>"
 
 def html_pairs(
@@ -110,10 +112,12 @@ def html_figure(
     src:str, # Address of an image
     lines:Sequence[str], # Of the caption; the first one is read instead of the image too
     small:str='', # A last line in small letters
+    right:bool|None=None, # Is what the caption says right? Then it is green, else red; `None`: nobody can say
 ) -> str: # Of HTML
     "Return an image of a grid with its caption"
     caption = '<br>'.join([esc(o) for o in lines] + ([f'<small>{esc(small)}</small>'] if small else []))
-    return f'<figure><img src="{src}" alt="{esc(lines[0])}"><figcaption>{caption}</figcaption></figure>'
+    kind = '' if right is None else f" class={'right' if right else 'wrong'}"
+    return f'<figure{kind}><img src="{src}" alt="{esc(lines[0])}"><figcaption>{caption}</figcaption></figure>'
 
 def html_grid(
     figures:Iterable[str], # As from `html_figure`
@@ -136,7 +140,13 @@ nav{font-size:.9rem;margin:.8rem 0}nav a{display:inline-block;margin:.1rem .9rem
 .tiles div{background:#fff;border:1px solid #e1e4ea;border-radius:8px;padding:.6rem .8rem}
 .tiles dt{color:#566072;font-size:.8rem;overflow-wrap:anywhere}
 .tiles dd{margin:0;font-size:1.2rem;font-weight:600;overflow-wrap:anywhere}
-.scroll{overflow-x:auto}.chart{display:block;max-width:100%;height:auto}
+.scroll{overflow-x:auto;background:linear-gradient(90deg,#fff 40%,#fff0) 0 0/3rem 100% no-repeat local,
+linear-gradient(270deg,#fff 40%,#fff0) 100% 0/3rem 100% no-repeat local,
+linear-gradient(90deg,#0004,#0000) 0 0/1rem 100% no-repeat scroll,
+linear-gradient(270deg,#0004,#0000) 100% 0/1rem 100% no-repeat scroll}
+.chart{display:block;max-width:100%;height:auto;mix-blend-mode:multiply}
+.marked{background:#e3f1e5;font-weight:600}.wrong figcaption{color:#b3261e}.right figcaption{color:#1b6e2d}
+ul{margin:0;padding-left:1.2rem}code{background:#eef0f3;border-radius:4px;padding:.1rem .3rem;overflow-wrap:anywhere}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:1rem .8rem}
 figure{margin:0}figure img{width:100%;display:block;border-radius:4px;background:#eee}
 figcaption{font-size:.8rem;line-height:1.35;margin-top:.3rem;overflow-wrap:anywhere}figcaption small{color:#566072}
@@ -146,7 +156,7 @@ thead th{color:#566072;font-weight:600}th.num,td.num{text-align:right}
 .pairs th{font-weight:400;color:#566072}.pairs td{overflow-wrap:anywhere}
 @media(max-width:56rem){.half{grid-column:span 2}}
 @media(max-width:40rem){.chart[alt="Confusion matrix"]{max-width:none}
-section{padding:.9rem .8rem}th,td{padding-right:.8rem}
+section{padding:.9rem .6rem}table{font-size:.75rem}th,td{padding-right:.4rem}
 .grid{grid-template-columns:repeat(3,1fr);gap:.7rem .5rem}.tiles{grid-template-columns:repeat(2,1fr)}}
 """
 

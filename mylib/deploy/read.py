@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from ..core.archive import zip_table
-from ..core.core import MissingFile, UsageError
+from ..core.core import MissingFile, UsageError, reworded
 from ..core.state import tensor_dtypes
 from ..core.strict import strict_json
 from ..learner.bundle import check_length, check_limits, format_version, most_json
@@ -46,8 +46,10 @@ def _opened(file):
         raise UsageError(f"{file} is a folder or a device, not an exported model. "
                          "Pass a file that `learn.export` wrote.")
     with ExitStack() as stack:
+        try: f = stack.enter_context(open(file, 'rb'))
+        except OSError as e:
+            raise reworded(e, f"{file} cannot be read: {e.strerror}. Check its permissions.") from e
         with _readable(file):
-            f = stack.enter_context(open(file, 'rb'))
             if zip_table(f)>_most_table:
                 raise UsageError(f"{file} is a zip of many members, not an exported model. "
                                  "Pass a file that `learn.export` wrote.")

@@ -15,8 +15,10 @@ __all__ = ['write_report']
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from ..core.core import UsageError, concise, isolated_rng
+from ..core.part import NotAPart, describe
 from ..core.show import without_math
 from ..core.text import visible
 from ..data.block import CategoryBlock
@@ -62,7 +64,7 @@ _notes = {
         "Both curves should fall. Where the validation loss rises again while the training loss still falls, the model "
         "learns its training samples by heart: train for fewer epochs, augment more, or collect more data.",
     'Epochs':
-        "A row an epoch, of the last fit. Each number is over the whole set.",
+        "A row an epoch. Each number is over the whole set.",
     'Confusion matrix':
         "A row for each actual class, a column for each predicted one. What is right lies on the diagonal; anything "
         "else is an error.",
@@ -74,6 +76,8 @@ _notes = {
     'Top losses':
         "The validation samples with the highest losses: what the model predicts and how sure it is, what the label "
         "says, and the loss. Look for wrong labels, for what is none of the labels, and for what these have in common.",
+    'What to do next':
+        "Change one thing at a time, and compare the reports.",
 }
 
 def _section(title, shown, more='', half=False):
@@ -81,15 +85,10 @@ def _section(title, shown, more='', half=False):
     return html_section(title, shown, ' '.join(filter(None, [_notes.get(title), more])), half)
 
 # %% ../../nbs/deploy/04_report.ipynb #b21797ff
-def _rates(learn, finder, suggested):
-    "The search for a learning rate, or in words that there was none"
-    lrs = learn.recorder.lrs
-    used = f'The highest rate in training was <b>{number(float(max(lrs)))}</b>.' if lrs else ''
-    if finder is None:
-        words = f'<p>No search for a learning rate came before this training. {used}</p>'
-        return html_section('Learning rate', words, half=True)
+def _rates(finder, suggested):
+    "The search for a learning rate"
     curve = html_chart(lambda fig: plot_lr_find(finder, suggested, ax=fig.subplots()), 'Loss over learning rate')
-    return _section('Learning rate', curve, used, half=True)
+    return _section('Learning rate', curve, half=True)
 
 # %% ../../nbs/deploy/04_report.ipynb #091dff84
 def _draw_sched(fig, hypers):
@@ -98,16 +97,23 @@ def _draw_sched(fig, hypers):
         ax.plot(values, color='tab:green')
         ax.set(xlabel='step', ylabel=dict(lr='learning rate', mom='momentum').get(name, name))
 
+def _epochs(rec):
+    "The rows of the epochs, with the name of their part if there are several; the best one is marked"
+    head,parts = list(dict.fromkeys(k for r in rec.history for k in r)),rec.parts if len(rec.parts)>1 else []
+    def part(i): return [[name for name,first in parts if first<=i][-1]] if parts else []
+    rows = [[r.get(k) for k in head]+part(i) for i,r in enumerate(rec.history)]
+    best = '' if rec.best is None else f'The marked one is the best, by {esc(rec.monitor)}.'
+    return html_table(head+['trained']*bool(parts), rows, rec.best),best
+
 def _course(learn):
     "Losses, schedule and the rows of the epochs"
-    rec,rows = learn.recorder,learn.history
+    rec = learn.recorder
     hypers = {k: v for k,v in rec.hypers.items() if v}
     sched = html_chart(lambda fig: _draw_sched(fig, hypers), 'Hyper-parameters at each step') if hypers else ''
     losses = html_chart(lambda fig: rec.plot_loss(ax=fig.subplots()), 'Loss of each step')
-    head = list(dict.fromkeys(k for r in rows for k in r))
-    epochs = html_table(head, [[r.get(k) for k in head] for r in rows])
-    shown = dict(Schedule=sched, Losses=losses, Epochs=epochs)
-    return ''.join(_section(k, v, half=True) for k,v in shown.items() if v)
+    epochs,best = _epochs(rec)
+    shown = [('Schedule', sched, ''), ('Losses', losses, ''), ('Epochs', epochs, best)]
+    return ''.join(_section(k, v, more, half=True) for k,v,more in shown if v)
 
 # %% ../../nbs/deploy/04_report.ipynb #6fa37791
 def _short(name, most=24):
@@ -153,32 +159,46 @@ def _confusion(interp):
 # %% ../../nbs/deploy/04_report.ipynb #62f73caf
 def _file_name(item): return Path(item).name if isinstance(item, (str, os.PathLike)) else ''
 
+def _how_many(wrong, shown):
+    "In words how many mistakes there are"
+    n,of = (0,0) if wrong is None else (int(wrong.sum()),len(wrong))
+    if wrong is None or not of: return ''
+    if not n: return f'All {of} answers are right; these are the right ones with the highest losses.'
+    return f"{n} of {of} answers {'is' if n==1 else 'are'} wrong{'' if n>shown else ', and all of them are here'}."
+
 def _worst(interp, n):
-    "The samples with the highest losses, drawn where they are images"
-    dls,idxs = interp.dls,interp.top_losses(n)[1].tolist()
+    "The mistakes with the highest losses, drawn where they are images"
+    dls,idxs,wrong = interp.dls,interp.worst(n),interp.is_wrong()
     samples = interp.samples(idxs)
     answers = interp.answers(idxs, samples)
     found = [(str(a), dls.targets.text(t), interp.losses[i].item()) for i,(a,t) in zip(idxs, answers)]
-    inputs = [interp.dl.samples.decode(s[:dls.n_inp]) for s in samples]
+    inputs,words = [interp.dl.samples.decode(s[:dls.n_inp]) for s in samples],_how_many(wrong, len(idxs))
     if not dls.layout.is_grid:
         told = dict(zip(('predicted', 'actual', 'loss'), zip(*found)))
-        return _section('Top losses', _frame_table(dls.layout.frame(inputs, dls.blocks, dls.n_inp).assign(**told)))
-    def figure(xs, pred, targ, loss, name):
-        return html_figure(_thumb(xs, dls.blocks)[0], [f'predicted {pred}', f'is {targ}', f'loss {loss:.2f}'], name)
-    names = [_file_name(interp.dl.samples.item(i)) for i in idxs]
-    return _section('Top losses', html_grid(figure(xs, *o, name) for xs,o,name in zip(inputs, found, names)))
+        frame = dls.layout.frame(inputs, dls.blocks, dls.n_inp).assign(**told)
+        return _section('Top losses', _frame_table(frame), words)
+    def figure(i, xs, pred, targ, loss):
+        lines,name = [f'predicted {pred}', f'is {targ}', f'loss {loss:.2f}'],_file_name(interp.dl.samples.item(i))
+        return html_figure(_thumb(xs, dls.blocks)[0], lines, name, right=None if wrong is None else not wrong[i])
+    return _section('Top losses', html_grid(figure(i, xs, *o) for i,xs,o in zip(idxs, inputs, found)), words)
 
 # %% ../../nbs/deploy/04_report.ipynb #309dc8d2
-def _model_name(learn): return getattr(learn.model, 'part_args', {}).get('arch') or type(learn.model).__name__
+def _model_name(learn):
+    "The architecture, or the function that made the model, or its class"
+    try: found = cast(dict, describe(learn.model, 'The model'))
+    except NotAPart: return type(learn.model).__name__
+    return found['args'].get('arch') or found['part'].split('.')[-1]
+
+def _seconds(rec): return f"{sum(r['seconds'] for r in rec.history):.1f}"
 
 def _tiles(learn):
     "The few numbers that everybody looks for"
+    rec,vocab = learn.recorder,learn.dls.targets.vocab if len(learn.dls.targets)==1 else None
+    with learn.no_bar(): now = dict(zip(rec.metric_names[1:], learn.validate())) if len(learn.dls)>1 else {}
+    best = {} if rec.best is None else {'best epoch': rec.history[rec.best]['epoch']}
     n = {name: dl.n for name,dl in zip(('train samples', 'valid samples'), learn.dls.loaders)}
-    last = {k: v for k,v in learn.history[-1].items() if k not in ('epoch', 'train_loss', 'seconds')}
-    vocab = learn.dls.targets.vocab if len(learn.dls.targets)==1 else None
     classes = {} if vocab is None else dict(classes=len(vocab))
-    seconds = f"{sum(r['seconds'] for r in learn.history):.1f}"
-    return html_tiles({**last, **n, **classes, 'epochs': len(learn.history), 'seconds': seconds})
+    return html_tiles({**now, **best, 'epochs': len(rec.history), 'seconds': _seconds(rec), **n, **classes})
 
 def _said(said):
     "Warnings and notes, each once, in the order in which they came"
@@ -186,13 +206,39 @@ def _said(said):
     return html_section('Warnings and notes', f'<ul>{lines}</ul>',
                         'What the library said while the model was made. Is each of them meant?')
 
+# %% ../../nbs/deploy/04_report.ipynb #9dde763f
+def _picture_size(dls):
+    "Height, width and channels of the images as the model gets them"
+    if not dls.layout.is_grid: return {}
+    with isolated_rng(): x = dls.train.few(1)[0]
+    if x.ndim!=4: return {}
+    _,n,height,width = x.shape
+    return {'picture size': f"{height} x {width} pixels, {n} channel{'' if n==1 else 's'}"}
+
 def _facts(learn, facts):
     "Model, loss, optimizer, what the caller knows, and versions"
-    n = sum(p.numel() for p in learn.model.parameters())
-    known = dict(model=f'{_model_name(learn)}, {n:,} parameters', loss=type(learn.loss_func).__name__,
-                 optimizer=getattr(learn.opt_func, '__name__', learn.opt_func), batch=learn.dls.bs)
+    n,lrs = sum(p.numel() for p in learn.model.parameters()),learn.recorder.lrs
+    known = {'model': f'{_model_name(learn)}, {n:,} parameters', **_picture_size(learn.dls),
+             'loss': type(learn.loss_func).__name__, 'optimizer': getattr(learn.opt_func, '__name__', learn.opt_func),
+             'learning rate': number(float(max(lrs))) if lrs else None, 'batch size': learn.dls.bs,
+             'device': str(learn.device)}
     versions = ', '.join(f'{k} {v}' for k,v in bundle_versions().items() if v)
     return _section('Setting', html_pairs([*{**known, **(facts or {})}.items(), ('versions', versions)]))
+
+# %% ../../nbs/deploy/04_report.ipynb #cfd11dd3
+def _advice(rec):
+    "What the course of a training suggests to do next"
+    if rec.best is None: return ['Hold out a part of the data: without validation nobody knows how good the model is.']
+    n,best = len(rec.history),rec.history[rec.best]['epoch']
+    if rec.best==n-1: return [f'The last epoch was the best one by {rec.monitor}: more epochs may help.']
+    if rec.best>=0.8*n-1: return ['The best epoch was close to the end: the number of epochs is about right.']
+    return [f'After epoch {best} of 0 to {n-1} nothing was better: fewer epochs are enough, or more augmentation, a '
+            'lower learning rate or more data are needed.']
+
+def _next(learn, then):
+    "The section that says what to do next"
+    lines = [*_advice(learn.recorder), 'Look at the top losses: a wrong label is mended faster than a model.', *then]
+    return _section('What to do next', f"<ul>{''.join(f'<li>{esc(o)}</li>' for o in lines)}</ul>")
 
 # %% ../../nbs/deploy/04_report.ipynb #cbb6570d
 @concise
@@ -206,13 +252,14 @@ def write_report(
     facts:dict|None=None, # Name to value: what else the reader should know, such as the seed
     n_samples:int=12, # Samples to show, and as many top losses
     said:Sequence[str]=(), # Warnings and notes that came while the model was made
+    then:Sequence[str]=(), # What to do next, beside what the report suggests itself
 ) -> Path: # `file`
-    "Write a page about the last fit of `learn`: data, learning rate, losses, confusion, top losses"
+    "Write a page about the last fit of `learn`: data, learning rate, losses, confusion, top losses, what to do next"
     if not learn.history: raise UsageError("There is nothing to report on yet. Train first: learn.fit_one_cycle(5).")
     dls = learn.dls
     sections = [_facts(learn, facts), *([_said(said)] if said else []), _samples(dls, n_samples),
-                _rates(learn, finder, suggested), _course(learn)]
-    if len(dls)>1: sections += _judged(learn, n_samples)
+                *([_rates(finder, suggested)] if finder else []), _course(learn),
+                *(_judged(learn, n_samples) if len(dls)>1 else []), _next(learn, then)]
     file = Path(file)
     write_page(file, html_page(title, _tiles(learn), sections))
     return file

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..core.core import UsageError
-from ..core.show import without_math
+from ..core.show import keep_figure, without_math
 from ..core.text import visible
 from .interpretation import Interpretation
 
@@ -74,12 +74,14 @@ class ClassificationInterpretation(Interpretation):
         cm,n = self.confusion_matrix(),len(self.vocab)
         if normalize: cm = cm/np.maximum(cm.sum(axis=1, keepdims=True), 1)
         names = [visible(o) for o in self.vocab]
-        ax = ax or plt.subplots(figsize=figsize or (max(3., 0.4*n+1.5),)*2, dpi=dpi, layout='constrained')[1]
+        is_mine,size = ax is None,figsize or (max(3., 0.4*n+1.5),)*2
+        ax = ax or plt.subplots(figsize=size, dpi=dpi, layout='constrained')[1]
         ax.imshow(cm, cmap=cmap)
         ax.set(title=title, xlabel='predicted', ylabel='actual', xticks=range(n), yticks=range(n), yticklabels=names)
         ax.set_xticklabels(names, rotation=90 if max(map(len, names))>3 else 0)
         if plot_txt: _write_cells(ax, cm, norm_dec if normalize else 0)
         without_math(ax)
+        if is_mine: keep_figure('confusion_matrix', self.dls.path)
 
 # %% ../../nbs/interpret/01_classification.ipynb #c3f433dd
 def _write_cells(ax, cm, decimals):

@@ -12,11 +12,14 @@ Docs: https://mylib-team.github.io/mylib/interpret/interpretation.html.md"""
 __all__ = ['Interpretation']
 
 # %% ../../nbs/interpret/00_interpretation.ipynb #34e98c22
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
-from ..core.core import UsageError, concise, isolated_rng
+from ..core.core import UsageError, concise, isolated_rng, note
+from ..core.show import keep_figure
 from ..data.loaders import DataLoaders, our_loader
 from ..learner.learner import Learner
 from ..learner.predict import Answer
@@ -64,6 +67,21 @@ class Interpretation:
         if not items: return losses, idxs
         return losses, idxs, [our_loader(self.dl, 'top_losses').samples.item(int(i)) for i in idxs]
 
+    def is_wrong(self) -> torch.Tensor|None: # (n,) bool; `None`: no categories are predicted
+        "Tell which predicted categories are not the target"
+        slots = zip(self.dls.targets.blocks, _each(self.decoded), _each(self.targs))
+        known = [(d, t.reshape(d.shape)) for b,d,t in slots if b.vocab is not None and d.ndim<3]
+        found = [(d!=t).reshape(len(self), -1).any(1) for d,t in known]
+        return torch.stack(found).any(0) if found else None
+
+    def worst(self,
+        k:int|None=None, # At most so many; `None`: all
+    ) -> list[int]: # Positions in the set
+        "Return the mistakes, highest loss first; where there are none, the samples with the highest losses"
+        order,wrong = self.top_losses()[1],self.is_wrong()
+        if wrong is not None and wrong.any(): order = order[wrong[order]]
+        return order[:k].tolist()
+
     def samples(self,
         idxs:Sequence[int], # Positions in the set
     ) -> list[tuple]: # As before the batch transforms
@@ -95,20 +113,39 @@ class Interpretation:
 
     @concise
     def plot_top_losses(self,
-        k:int=9, # Number of samples
-        largest:bool=True, # Start with the highest loss? Otherwise with the lowest
+        k:int=9, # Number of samples, at most
+        largest:bool=True, # Start with the highest loss, and stop after the last mistake? Otherwise with the lowest
         nrows:int|None=None, # Rows of the grid; `None`: as fits
         ncols:int|None=None, # Columns of the grid; `None`: as fits
         figsize:tuple|None=None, # Width and height in inches; `None`: as fits
     ):
-        "Show the samples with the highest losses: prediction / target / loss / probability"
-        idxs = self.top_losses(min(k, nrows*ncols) if nrows and ncols else k, largest)[1].tolist()
+        "Show the mistakes with the highest losses: prediction / target / loss / probability / file"
+        if nrows and ncols: k = min(k, nrows*ncols)
+        idxs,wrong = self.worst(k) if largest else self.top_losses(k, False)[1].tolist(),self.is_wrong()
+        if largest and wrong is not None and (n := int(wrong.sum()))<min(k, len(self)): self._say_few(n)
         samples = self.samples(idxs)
-        rows = self.verdicts(idxs, samples)
-        names = ['prediction', 'target', 'loss', 'probability'][:len(rows[0])]
+        files = [_file_name(self.dl.samples.item(i)) for i in idxs]
+        rows = [(*row, *file) for row,file in zip(self.verdicts(idxs, samples), files)]
+        names = ['prediction', 'target', 'loss', 'probability'][:len(rows[0])-len(files[0])] + ['file']*len(files[0])
         decoded = [self.dl.samples.decode(s) for s in samples]
-        self.dls.layout.remarks(decoded, rows, names, self.dls.blocks, self.dls.n_inp,
-                                nrows=nrows, ncols=ncols, figsize=figsize)
+        self.dls.layout.remarks(decoded, rows, names, self.dls.blocks, self.dls.n_inp, nrows=nrows, ncols=ncols,
+                                figsize=figsize, right=None if wrong is None else (~wrong[idxs]).tolist())
+        if self.dls.layout.is_grid: keep_figure('top_losses', self.dls.path)
+
+    def _say_few(self, n):
+        "Say that there are fewer mistakes than were asked for"
+        if n: note(f"Of {len(self)} answers {n} {'is' if n==1 else 'are'} wrong, and only these are shown. "
+                   "`top_losses` returns other high losses.")
+        else: note(f"All {len(self)} answers are right. The samples with the highest losses are shown.")
+
+# %% ../../nbs/interpret/00_interpretation.ipynb #d374efd1
+def _each(x): return x if isinstance(x, tuple) else (x,)
 
 # %% ../../nbs/interpret/00_interpretation.ipynb #7213a0c9
 def _take(x, idxs): return tuple(o[idxs] for o in x) if isinstance(x, tuple) else x[idxs]
+
+# %% ../../nbs/interpret/00_interpretation.ipynb #fcfe711a
+
+def _file_name(item):
+    "The name of a file, as the only element of a tuple; nothing for another item"
+    return (Path(item).name,) if isinstance(item, (str, os.PathLike)) else ()

@@ -53,6 +53,34 @@ def score_items(
     with eval_mode(learn.model.to(learn.device)) as model:
         return torch.cat([scores(model, o) for o in users.split(max(1, 2**17//len(items)))])
 
+# %% ../../nbs/tabular/34_recommend.ipynb #d645cfef
+def _titles_frame(titles, name):
+    "What is known of items, as a frame with the items as its index"
+    if not isinstance(titles, pd.DataFrame):
+        titles = pd.Series(titles)
+        return titles.to_frame(titles.name or 'title')
+    if name in titles: return titles.set_index(name)
+    raise UnknownName(f"`titles` has no column {name!r}, the name of the items; it has {list(titles)[:8]}."
+                      f"{near(name, titles)} Rename it: titles.rename(columns={{...: {name!r}}}).")
+
+def _with_titles(found, titles):
+    "Add what `titles` knows of the items in the first column of `found`, right of it"
+    if titles is None: return found
+    (name,value),known = found.columns,_titles_frame(titles, found.columns[0])
+    if value in known or name in known:
+        same = value if value in known else name
+        raise UsageError(f"`titles` has a column {same!r}, as the result has. Rename it.")
+    if known.index.has_duplicates:
+        raise UsageError(f"`titles` has the item {known.index[known.index.duplicated()][0]!r} several times. Keep one "
+                         f"row each: titles.drop_duplicates({name!r}).")
+    there = found[name].isin(known.index)
+    if len(found) and not there.any():
+        raise UsageError(f"`titles` has none of the items, such as {found[name].iloc[0]!r}; it has {known.index[0]!r}. "
+                         "Pass titles of the same names, of the same type.")
+    if not there.all(): warn(f"{(~there).sum()} of {len(found)} items have no title. Add them to `titles`.")
+    added = known.reindex(found[name]).reset_index(drop=True)
+    return pd.concat([found[[name]], added, found[[value]]], axis=1)
+
 # %% ../../nbs/tabular/34_recommend.ipynb #7e6f4ee4
 def _mask_rated(learn, user, n_items):
     "Return which items the user at position `user` rated in training, (n_items,) bool"
@@ -75,7 +103,8 @@ def recommend(
     *,
     already:Sequence=(), # Names of items to leave out, besides those that the user rated in training
     rated_too:bool=False, # Include items that the user rated in training?
-) -> pd.DataFrame: # Columns item and rating, the prediction; best first
+    titles=None, # Titles to join: a dict or series by item, or a frame with a column of items; `None`: none
+) -> pd.DataFrame: # Columns item, those of `titles`, and rating, the prediction; best first
     "Return the items that a user is predicted to like best"
     ds,users,items = _dataset_and_names(learn)
     number = users.o2i.get(plain_value(user), 0)
@@ -88,7 +117,8 @@ def recommend(
     scores[[0, *(_item_position(items, o) for o in listed(already))]] = -torch.inf
     best = scores.argsort(descending=True, stable=True)[:n]
     best = best[scores[best]>-torch.inf]
-    return pd.DataFrame({ds.cat_names[1]: items[best], ds.block.y_names[0]: scores[best].numpy()})
+    found = pd.DataFrame({ds.cat_names[1]: items[best], ds.block.y_names[0]: scores[best].numpy()})
+    return _with_titles(found, titles)
 
 # %% ../../nbs/tabular/34_recommend.ipynb #f782fc9b
 @torch.no_grad()
@@ -113,7 +143,8 @@ def nearest_items(
     n:int=10, # Number of other items, at least 1
     *,
     least:int=0, # Leave out items with fewer training ratings than this
-) -> pd.DataFrame: # Columns item and similarity, -1 to 1; most similar first
+    titles=None, # Titles to join, as in `recommend`
+) -> pd.DataFrame: # Columns item, those of `titles`, and similarity, -1 to 1; most similar first
     "Return the items whose factors point in the direction of those of `item`"
     ds,_,items = _dataset_and_names(learn)
     number = _item_position(items, item)
@@ -122,7 +153,7 @@ def nearest_items(
     if least: similar[_count_ratings(learn)<least] = -torch.inf
     best = similar.argsort(descending=True, stable=True)[:n]
     best = best[similar[best]>-torch.inf]
-    return pd.DataFrame({ds.cat_names[1]: items[best], 'similarity': similar[best].numpy()})
+    return _with_titles(pd.DataFrame({ds.cat_names[1]: items[best], 'similarity': similar[best].numpy()}), titles)
 
 # %% ../../nbs/tabular/34_recommend.ipynb #3361f699
 def _mark_pairs(pairs, rows, n_users, n_items):
