@@ -31,6 +31,9 @@ def thread_counts() -> list[int]: # In ascending order; one entry: there is noth
 class BestThreads(Changer):
     "Measures the first steps of a fit on a CPU with several numbers of threads, and goes on with the fastest"
     tries = 2 # steps for each number, at most
+    def __init__(self,
+        say:bool=True, # Say it if fewer threads than usual are used?
+    ): self.say = say
     _before:int|None = None # The number of threads before the fit; `None`: there is no fit
 
     def before_fit(self, run):
@@ -60,7 +63,7 @@ class BestThreads(Changer):
         usual = times[self._before]
         self.chosen = min(times, key=lambda n: times[n]*(1 if n==self._before else 1.1)) # in doubt the usual number
         torch.set_num_threads(self.chosen)
-        if self.chosen!=self._before:
+        if self.say and self.chosen!=self._before:
             note(f"This training computes with {self.chosen} thread{'s' if self.chosen>1 else ''}: its first steps "
                  f"took {usual/times[self.chosen]:.1f} times as long with {self._before}. To choose the number "
                  "yourself, set the environment variable OMP_NUM_THREADS.")

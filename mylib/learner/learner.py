@@ -308,7 +308,7 @@ class Learner:
     ) -> LRFinder: # With `lrs` and `losses`
         "The loss at ever higher rates; afterwards everything is as it was"
         self._place_model()
-        cbs = [*(o for o in self._callbacks() if isinstance(o, Changer)), BestThreads()]
+        cbs = [*(o for o in self._callbacks() if isinstance(o, Changer)), BestThreads(say=False)]
         n = default_steps(len(self.dls.train)) if num_it is None else num_it
         finder = LRFinder(start_lr, end_lr, n, stop_div)
         return find_lr(self.model, self.dls, self.loss_func, self.make_opt(self.lr), finder, cbs, self.bar)
