@@ -26,7 +26,7 @@ from .target import Targets
 from .layout import Layout
 from .contract import Loader, as_loader, not_ours
 from .loader import DataLoader
-from .block import TransformBlock
+from .block import TransformBlock, only_to_look_at
 
 # %% ../../nbs/data/19_loaders.ipynb #b8230f04
 class DataLoaders:
@@ -114,7 +114,7 @@ class DataLoaders:
         rest = [train.new(o, **changes) for o in parts[1:] if len(o)]
         dls = cls(train, *rest, path=path)
         dls.no_valid = len(rest)<len(parts)-1
-        if dls.no_valid: warn(f"{_no_valid} The loaders can be looked at, but no model can be trained on them.")
+        if dls.no_valid: warn(f"{_no_valid} {only_to_look_at}")
         return dls
 
     @classmethod

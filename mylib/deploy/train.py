@@ -26,7 +26,7 @@ from ..callback.keep import SaveModelCallback, load_model
 from ..callback.log import CSVLogger
 from ..learner.bundle import check_limits
 from ..learner.door import find_metric
-from ..learner.lr_find import LRFinder, SuggestedLRs, minimum, steep, valley
+from ..learner.lr_find import LRFinder, SuggestedLRs, is_flat, minimum, steep, valley
 from .apps import Digits, choose_app, with_defaults
 from .folder import first_settings, free_folder, make_folder, resumed_args, write_settings
 from .report import write_report
@@ -160,9 +160,9 @@ def _train(args, said):
     if not found: write_settings(out, settings)
     with _resumable(out, 'looking for a learning rate (--lr RATE trains without looking)'):
         finder = _finder(learn, out, settings)
-    suggested = SuggestedLRs(finder, (minimum,)) if finder else None
-    lr = suggested[0] if suggested else args.lr
-    say(f"Learning rate {lr:.2e}{', found' if suggested else ''}")
+    suggested = SuggestedLRs(finder, (minimum,)) if finder and not is_flat(finder) else None
+    lr = suggested[0] if suggested else args.lr or learn.lr
+    say(f"Learning rate {lr:.2e}{', found' if suggested else ', as usual' if args.lr is None else ''}")
     set_seed(args.seed)
     with _resumable(out, 'training'): _fit(learn, app, args, lr)
     with _resumable(out, 'writing the results'): _finish(learn, app, args, settings, finder, suggested, lr, said)

@@ -47,7 +47,7 @@ from ..callback.checkpoint import Checkpoint
 from ..callback.threads import BestThreads
 from ..callback.activations import ActivationStats
 from .predict import Predictor, together, unchanged
-from .lr_find import LRFinder, SuggestedLRs, default_steps, find_lr, minimum, plot_lr_find, steep, warn_if_flat
+from .lr_find import LRFinder, SuggestedLRs, default_steps, find_lr, minimum, plot_lr_find, steep
 from .bundle import describe_learner, write_bundle
 from .summary import layer_table, learner_text
 from .fitting import as_checkpoint, batch_advice, fitting_batches
@@ -325,7 +325,6 @@ class Learner:
         "Try ever higher rates; afterwards everything is as it was"
         finder = self.find_rates(start_lr, end_lr, num_it, stop_div)
         suggested = SuggestedLRs(finder, suggest_funcs)
-        warn_if_flat(finder)
         if show_plot:
             plot_lr_find(finder, suggested)
             keep_figure('lr_find', self.path)
