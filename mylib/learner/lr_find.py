@@ -174,8 +174,8 @@ def find_lr(
         raise UsageError("The loss is no number from the first batch on, so there is no rate to find. "
                          "Check the data for NaN, and the loss function.")
     if is_flat(finder):
-        warn("The loss fell at none of the rates that were tried, so suggestions from it mean little. Check that labels "
-             "and inputs belong together, or try more batches: num_it=200.")
+        warn("The loss fell at none of the rates that were tried, so suggestions from it mean little. Check that "
+             "labels and inputs belong together, or try more batches: num_it=200.")
     return finder
 
 # %% ../../nbs/learner/01_lr_find.ipynb #e9f558a1
