@@ -58,7 +58,7 @@ def bits(x):
     return x
 
 
-written = 'model.mylib', 'one.pth', 'report.html' # by `export`, `save` and the report
+written = 'export.pkl', 'one.pth', 'report.html' # by `export`, `save` and the report
 
 
 def fingerprint(learn):
