@@ -161,8 +161,8 @@ def concise(
     def _concise(*args, **kwargs):
         __tracebackhide__ = True # IPython hides this frame
         try: return f(*args, **kwargs)
-        except (Exception, KeyboardInterrupt) as e: found = [_shorten(e, f, args, kwargs)]
-        raise found.pop() # not kept in a variable, so that the error and this frame do not refer to each other
+        except (Exception, KeyboardInterrupt) as e: found = [_shorten(e, f, args, kwargs)] # a variable makes a circle
+        raise found.pop()
     return cast(F, _concise)
 
 # %% ../../nbs/core/00_core.ipynb #09b5cd34

@@ -15,11 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
+from fastcore.foundation import L
+
 from ..core.core import UsageError, WrongType, concise, isolated_rng, listed, note, reworded
 from ..core.delegates import delegates
 from ..core.part import NotAPart, describe
 from ..core.text import check_text
-from .items import FileList
+from .items import ColReader, FileList
 from .split import RandomSplitter, check_splits
 from .transform import Opener, Pipeline, as_steps, is_fixed, is_thread_safe
 from .trace import Getter, brief, failed_step
@@ -30,13 +32,22 @@ from .fixed import files_of
 from .copies import warn_of_copies
 
 # %% ../../nbs/data/22_datablock.ipynb #9d92ed4c
+def _check_getter(name, f):
+    "Raise a `WrongType` for a text, or for a class of functions that was not created"
+    if isinstance(f, str):
+        raise WrongType(f"`{name}` is the text {f!r}, but must be a function of an item. "
+                        f"For a column of a table pass {name}=ColReader({f!r}).")
+    if isinstance(f, type) and f.__module__==ColReader.__module__:
+        raise WrongType(f"`{name}` is the class `{f.__name__}`. Create one: {name}={f.__name__}(...).")
+
 def _name_source(source, items):
     "Return what to call the source in a message: a folder by its path, anything else by the number of items"
     return str(source) if isinstance(source, (str, Path)) else f"the {len(items)} items"
 
 def _create_block(block):
     if isinstance(block, TransformBlock): return block
-    if callable(block): return block()
+    made = block() if callable(block) and not hasattr(block, 'create') else None
+    if isinstance(made, TransformBlock): return made
     raise WrongType(f"`blocks` has {block!r}, which is no Block. Pass blocks such as (ImageBlock, CategoryBlock).")
 
 def _remove_repeated(lists):
@@ -74,6 +85,9 @@ class DataBlock:
         name = getattr(self.splitter, '__name__', '')
         if name[:1].isupper() and getattr(self.splitter, '__module__', '')==RandomSplitter.__module__:
             raise WrongType(f"`{name}` makes a splitter, and is none yet. Call it: splitter={name}(...).")
+        if isinstance(self.splitter, type):
+            raise WrongType(f"`splitter` is the class `{name}`. Create it: {name}(...).")
+        for f in ('get_x', 'get_y'): _check_getter(f, getattr(self, f))
         if self.get_items is None or callable(self.get_items): return
         raise WrongType(f"`get_items` is {brief(self.get_items)}, but must be a function that finds items, such as "
                         "get_image_files. Pass items that were found already as the source: dataloaders(items).")
@@ -86,6 +100,9 @@ class DataBlock:
         if n_targets<0 or (n_targets==0 and n>1):
             raise UsageError(f"`blocks` has {n} entries but `n_inp` is {self.n_inp}, leaving no target. "
                              f"Pass n_inp={n-1}, or add a block for the target.")
+        if self.get_y is not None and not n_targets:
+            raise UsageError("`get_y` makes targets, but `blocks` has only one Block, and that is the input. "
+                             "Add a Block for the target: blocks=(ImageBlock, CategoryBlock).")
         for name,n_slots in (('getters', n), ('get_x', self.n_inp), ('get_y', n_targets)):
             fs = getattr(self, name)
             if isinstance(fs, (list, tuple)) and len(fs)!=n_slots:
@@ -109,6 +126,9 @@ class DataBlock:
         if self.get_items is None and isinstance(source, (str, Path)) and Path(source).exists():
             raise UsageError(f"The source is {source}, but nothing says how to find items in it. Pass "
                              "get_items=get_image_files to the DataBlock, or another function that lists them.")
+        if isinstance(source, (list, tuple, L)) and getattr(self.get_items, '__module__', '')==ColReader.__module__:
+            raise UsageError(f"The source is a list of {len(source)} items, and `get_items` looks into a folder. "
+                             "Leave out get_items, or pass the folder.")
         items = self.get_items(source) if self.get_items else source
         items = items if hasattr(items, '__getitem__') else list(items)
         if len(items)>0: return items

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from ..core.core import UsageError, check_whole, concise, generator, isolated_rng, mix, reworded, set_seed
 from ..core.device import as_device, to_device
-from .transform import (FunctionStep, Kept, Opener, RandTransform, Transform, as_slots, as_steps, is_thread_safe,
-    transform_slots, undo_slots)
+from .transform import (FunctionStep, ItemTransform, Kept, Opener, RandTransform, Transform, as_slots, as_steps,
+    is_thread_safe, transform_slots, undo_slots)
 from .stack import UnequalShapes
-from .block import TransformBlock
+from .block import TransformBlock, keeps_type
 from .trace import brief, one_at_a_time
 from .dataset import Samples
 from .store import make_store
@@ -176,7 +176,11 @@ class DataLoader(Loader):
         return self._stack([xs for xs,_ in samples], idxs)
 
     def _shelve(self, samples, idxs):
-        "Put new samples on the shelf"
+        "Put new samples on the shelf; there, a tensor whose class only the sample knows would lose it"
+        slots = zip(self.samples.blocks, as_slots(samples[0][0]))
+        if any(keeps_type(x) and type(b).wrap is TransformBlock.wrap for b,x in slots):
+            self.shelf = None
+            return
         for i,(xs,_) in zip(idxs, samples):
             self.shelf.put(int(self.samples.positions[i]), xs, file_marks(files_of(self.samples, i)))
 
@@ -186,6 +190,7 @@ class DataLoader(Loader):
             return self._collate(block, 0, samples, samples, idxs)
         counts = sorted({len(s) for s in samples})
         if len(counts)>1: raise UsageError(f"Samples of one batch have {counts} slots. Each must have as many.")
+        if counts[0]>len(self.samples.blocks): raise UsageError(_other_slots(counts[0], self.samples))
         slots = enumerate(zip(self.samples.blocks, zip(*samples)))
         return tuple(self._collate(b, k, list(xs), samples, idxs) for k,(b,xs) in slots)
 
@@ -227,7 +232,7 @@ class DataLoader(Loader):
 
     def _as_types(self, apply, f, xs, *args):
         "Apply `f` to the slots of a batch, each as the type that its Block chooses, and return plain tensors"
-        if isinstance(self.dataset, Samples): xs = tuple(b.wrap(x, xs) for b,x in zip(self.samples.blocks, xs))
+        if self.batch_size is not None: xs = tuple(b.wrap(x, xs) for b,x in zip(self.samples.blocks, xs))
         return tuple(x.as_subclass(Tensor) if isinstance(x, Tensor) else x for x in apply(f, xs, *args))
 
     def order(self,
@@ -330,6 +335,21 @@ class DataLoader(Loader):
         for f in reversed(self.batch_tfms): xs = self._as_types(undo_slots, f, xs)
         return list(zip(*xs))
 
+    def idle_tfms(self) -> list[str]: # A sentence for each
+        "Find the transforms that are for a type which no slot has where they stand"
+        found,idx = [],self.order(self.epoch)[:1]
+        with isolated_rng():
+            xs = as_slots(self.source[idx[0]])
+            for f in self.item_tfms:
+                found += _idle(f, xs, 'item_tfms')
+                xs = as_slots(self._apply_item_tfm(f, xs, generator(self.seed, self.epoch, idx[0]), idx[0]))
+            batch = as_slots(self._stack([xs], idx)) if self.batch_tfms else ()
+            for f in self.batch_tfms:
+                found += _idle(f, tuple(b.wrap(x, batch) for b,x in zip(self.samples.blocks, batch)), 'batch_tfms')
+                gen = generator(self.seed, self.epoch, 'batch', 0)
+                batch = self._as_types(transform_slots, f, batch, gen, self.training)
+        return found
+
     @concise
     def show_batch(self,
         b:tuple|None=None, # A batch; `None`: the next one
@@ -370,6 +390,22 @@ class DataLoader(Loader):
 def _look(f, xs):
     f.setup_batch(xs)
     return xs
+
+# %% ../../nbs/data/18_loader.ipynb #78a52772
+
+def _other_slots(n, samples):
+    "Say that samples have another number of values than their dataset has slots"
+    return (f"A sample has {n} values, but {type(samples).__name__} has {len(samples.blocks)} slots. Each slot is made "
+            "by a list of steps of its own: Datasets(items, [steps_of_x, steps_of_y]).")
+
+# %% ../../nbs/data/18_loader.ipynb #75aca88c
+
+def _idle(f, xs, where):
+    "Say of a step of `where` that it is for none of the slots `xs`"
+    if not isinstance(f, Transform) or isinstance(f, ItemTransform) or any(f.concerns(x) for x in xs): return []
+    kinds = ', '.join(dict.fromkeys(type(x).__name__ for x in xs))
+    return [f"`{where}` has {f!r}, which does nothing there: it is for other types than {kinds}. "
+            f"Pass it as {'batch' if where[0]=='i' else 'item'}_tfms, or leave it out."]
 
 # %% ../../nbs/data/18_loader.ipynb #5fbf07cd
 def _repeat_sample(dl, n):

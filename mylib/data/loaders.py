@@ -115,6 +115,8 @@ class DataLoaders:
         dls = cls(train, *rest, path=path)
         dls.no_valid = len(rest)<len(parts)-1
         if dls.no_valid: warn(f"{_no_valid} {only_to_look_at}")
+        if isinstance(train, DataLoader) and not train.samples.by_rows:
+            for why in train.idle_tfms(): warn(why)
         return dls
 
     @classmethod

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from fastcore.foundation import L
 
-from ..core.core import Lock, UsageError, generator
+from ..core.core import Lock, UsageError, WrongType, generator
 
 # %% ../../nbs/data/00_transform.ipynb #4deed691
 def _find_argument_type(f):
@@ -65,6 +65,14 @@ class Transform:
         "Learn from `items`, as a pipeline lets it do by `setups`"
         self.setups(items)
         return self
+
+    def concerns(self, x) -> bool:
+        "Tell whether `x` is of a type that this step is for; for several types, `encodes` is for those registered"
+        several = getattr(inspect.getattr_static(self, 'encodes'), 'dispatcher', None)
+        if several is not None:
+            return len(several.registry)==1 or several.dispatch(type(x)) is not several.registry[object]
+        kind = self._types['encodes']
+        return kind is None or isinstance(x, kind)
 
     def __call__(self, x, *args):
         kind = self._types['encodes']
@@ -150,6 +158,8 @@ def as_steps(
     return [_make_step(f) for f in (fs if isinstance(fs, (list, tuple, Pipeline, L)) else [fs]) if f is not None]
 
 def _make_step(f):
+    if isinstance(f, type) and hasattr(f, 'create'):
+        raise WrongType(f"`{f.__name__}` is a class of values, and no step. Pass {f.__name__}.create.")
     if not (isinstance(f, type) and issubclass(f, Transform)): return f
     needed = [f"{n}=..." for n,p in list(inspect.signature(f.__init__).parameters.items())[1:]
               if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]

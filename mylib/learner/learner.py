@@ -352,7 +352,7 @@ class Learner:
     ) -> Loader:
         "Return the loader of a set, each sample once and in its order"
         if dl is not None: return as_loader(dl, self.device)
-        dl = self.dls[ds_idx]
+        dl = self.dls.valid if ds_idx==1 else self.dls[ds_idx]
         if isinstance(dl, DataLoader) and dl.shuffle: return dl.new(shuffle=False, training=False, drop_last=False)
         return dl
 
@@ -427,6 +427,7 @@ class Learner:
     ):
         "Show samples with their targets and predictions"
         dl = our_loader(self.dls[ds_idx] if dl is None else dl, 'show_results')
+        if dl.samples.new_only: dl.samples[0] # raises an error that says what is missing
         if kwargs.get('nrows') and kwargs.get('ncols'): max_n = min(max_n, kwargs['nrows']*kwargs['ncols'])
         order = torch.randperm(dl.n, generator=generator(0)) if shuffle else torch.arange(dl.n)
         order = order[:max_n].tolist()

@@ -27,7 +27,7 @@ from .arch import arch_name
 
 # %% ../../nbs/vision/22_body.ipynb #7d988912
 class ByStats(nn.Module):
-    "Subtract the `mean` of each channel and divide by its `std`; neither is in the state"
+    "Subtract the `mean` of each channel and divide by its `std`, bytes by 255 before; neither is in the state"
     def __init__(self,
         mean:Sequence[float], # One number per channel, for images from 0 to 1
         std:Sequence[float], # One number per channel, above 0
@@ -35,7 +35,9 @@ class ByStats(nn.Module):
         super().__init__()
         for name,o in (('mean', mean), ('std', std)):
             self.register_buffer(name, torch.tensor(o).view(1, -1, 1, 1), persistent=False)
-    def forward(self, x): return (x-self.mean)/self.std
+    def forward(self, x):
+        x = x if x.is_floating_point() else x/255 # bytes, as `Normalize` does
+        return (x-self.mean)/self.std
     def extra_repr(self):
         "Return the statistics as text, for `print(model)`"
         return ', '.join(f"{k}={[round(o, 3) for o in v.flatten().tolist()]}" for k,v in self.named_buffers())
