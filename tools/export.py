@@ -9,11 +9,11 @@ from pathlib import Path
 import fold
 
 ROOT = Path(__file__).resolve().parent.parent
-head,time = re.compile(r'^ *epoch  .*  +time$'), re.compile(r'  +(time|\d+:\d\d)$')
+head,time = re.compile(r'^ *epoch  .*  +time$'), re.compile(r'  +(time|\d+:\d\d)$|(?<=epochs) in \d+:\d\d')
 
 
 def without_times(text):
-    "A table of epochs without its last column, which differs from run to run; other text as it is"
+    "A table of epochs without its last column and the sum below, which differ from run to run; other text as it is"
     lines = text.splitlines()
     if not any(head.match(o) for o in lines): return text
     return '\n'.join(time.sub('', o) for o in lines) + ('\n' if text.endswith('\n') else '')

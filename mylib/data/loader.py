@@ -23,7 +23,7 @@ from ..core.device import as_device, to_device
 from .transform import (FunctionStep, ItemTransform, Kept, Opener, RandTransform, Transform, as_slots, as_steps,
     is_thread_safe, transform_slots, undo_slots)
 from .stack import UnequalShapes
-from .block import TransformBlock, keeps_type
+from .block import TransformBlock
 from .trace import brief, one_at_a_time
 from .dataset import Samples
 from .store import make_store
@@ -172,13 +172,13 @@ class DataLoader(Loader):
             return self.shelf.batch(at)
         samples = [self._sample(i, epoch) for i in idxs]
         if self._main_tfms: return samples
+        batch = self._stack([xs for xs,_ in samples], idxs) # from which the Blocks know the types of tensors
         if self.shelf is not None and self.shelf.is_open: self._shelve(samples, idxs)
-        return self._stack([xs for xs,_ in samples], idxs)
+        return batch
 
     def _shelve(self, samples, idxs):
         "Put new samples on the shelf; there, a tensor whose class only the sample knows would lose it"
-        slots = zip(self.samples.blocks, as_slots(samples[0][0]))
-        if any(keeps_type(x) and type(b).wrap is TransformBlock.wrap for b,x in slots):
+        if any(b.like is not None and type(b).wrap is TransformBlock.wrap for b in self.samples.blocks):
             self.shelf = None
             return
         for i,(xs,_) in zip(idxs, samples):
