@@ -204,13 +204,13 @@ def test_the_second_epoch_opens_nothing(shapes, tmp_path, cache, monkeypatch):
     monkeypatch.setattr(image, 'decode_image', lambda *args: opened.append(args) or decode(*args))
     cache = tmp_path/'cache' if cache else None
     def loaders(): return ImageDataLoaders.from_folder(shapes, valid_pct=0.2, seed=3, bs=6, device='cpu', cache=cache)
-    dls = loaders() # tries two samples of each set
+    dls = loaders() # tries two samples of each set, and follows one through its transforms
     first,second = list(dls.train.batches(0)),list(dls.train.batches(0))
     assert len(opened)==24+2+1
     for a,b in zip(first, second): assert torch.equal(a[0], b[0]) and a[0].stride()==b[0].stride() and torch.equal(a[1], b[1])
     if cache:
         again = list(loaders().train.batches(0))
-        assert len(opened)==24+2+1
+        assert len(opened)==24+2+1+1
         for a,b in zip(first, again): assert torch.equal(a[0], b[0])
     else:
         file = next(iter(dls.train_ds.items))
