@@ -131,7 +131,8 @@ commands = {
                     'mylib info runs/photos/model.mylib'),
     'port': Command('rewrite the imports of notebooks and scripts that were written for fastai',
                     'mylib.compat.port:add_arguments', 'mylib.compat.port:run',
-                    'mylib port lesson.ipynb --check                      only say what would be done'),
+                    'mylib port lesson.ipynb           rewrite its imports, and say what will not run\n'
+                    'mylib port *.ipynb --check        only say what would be done'),
 }
 
 # %% ../../nbs/deploy/05_words.ipynb #8ec2ced8
