@@ -157,7 +157,10 @@ class _Parser(argparse.ArgumentParser):
             options = [o for a in self._actions for o in a.option_strings]
             message = f"there is no option or place for {unknown[1]}.{_near(unknown[1].split('=')[0], options)}"
         missing = re.match('the following arguments are required: (.*)', message)
-        if missing: message = f'{missing[1]} is missing'
+        if missing:
+            names = missing[1].split(', ')
+            places = ' '.join(a.dest.upper() for a in self._actions if not a.option_strings)
+            message = f"{' and '.join(names)} {'is' if names==['model'] else 'are'} missing. Write {self.prog} {places}"
         message = message.removeprefix('argument ').rstrip('.')
         self.exit(2, visible(f"mylib: {message}{'' if message.endswith('?') else '.'} See {self.prog} --help.")+'\n')
 
