@@ -61,7 +61,7 @@ def test_a_file_that_cannot_be_written_is_named_and_stays(name, text, tmp_path, 
     assert sorted(o.name for o in tmp_path.iterdir())==sorted([name, 'b.py'])
 
 
-def test_a_folder_is_not_a_file(tmp_path): assert 'Check the path' in port(tmp_path)[0].error
+def test_a_folder_is_not_a_file(tmp_path): assert f'Pass its files: {tmp_path}/*.ipynb' in port(tmp_path)[0].error
 
 
 def test_every_face_that_the_table_names_is_there():

@@ -207,9 +207,17 @@ class EarlyStoppingCallback(Watcher):
     def after_epoch(self, run):
         value = _read_column(run, self._best.monitor)
         if value is None or self._best.update(value) or self._best.waited<self.patience: return
-        print(f"No better {self._best.monitor} than {self._best.best:.6g} for {self.patience} epochs: "
-              f"stopped after epoch {run.epochs_before+run.epoch}.")
+        print(self._message(run))
         raise Cancel('fit')
+
+    def _message(self, run):
+        "Say why the fit ends here, and how much of it"
+        best = self._best
+        least = f" by more than {best.min_delta:g}" if best.min_delta else ''
+        rest = '; the rest of this part is skipped' if run.epochs_in_all>run.n_epoch else ''
+        waited = f"{self.patience} epoch{'s'*(self.patience!=1)}"
+        return (f"No better {best.monitor} than {best.best:.6g}{least} for {waited}: "
+                f"stopped after epoch {run.epochs_before+run.epoch}{rest}.")
 
 # %% ../../nbs/callback/06_keep.ipynb #ea2ca0ab
 class ReduceLROnPlateau(Changer):

@@ -13,7 +13,7 @@ __all__ = ['phases', 'events', 'check_events', 'Callback', 'Changer', 'Watcher',
            'listeners', 'Run', 'Phase']
 
 # %% ../../nbs/callback/00_run.ipynb #cdb438a8
-import difflib, re
+import difflib, inspect, re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,12 +31,22 @@ phases = 'fit', 'epoch', 'train', 'valid', 'batch', 'step'
 events = (*(f'{when}_{p}' for p in phases for when in ('before', 'after')),
           'after_pred', 'after_loss', 'after_backward', 'cleanup')
 
+def _check_event(cls, name):
+    "Raise a `WrongType` if the method of the event `name` cannot be called with a run"
+    f = getattr(cls, name, None)
+    if not inspect.isfunction(f): return
+    try: inspect.signature(f, follow_wrapped=False).bind(None, None)
+    except TypeError as e:
+        raise WrongType(f"`{cls.__name__}.{name}` cannot be called with the run: {e}. Write `def {name}(self, run)`, "
+                        "and `run.` in the place of `self.learn.`.") from None
+
 def check_events(
     cls:type, # Class of a callback, for the message
     names:Sequence[str], # Names of its attributes
 ):
-    "Raise a `TypeError` if one of `names` looks like an event but is not one"
+    "Raise a `TypeError` if one of `names` looks like an event but is not one, or does not take the run"
     for name in names:
+        if name in events: _check_event(cls, name)
         if name in events or not re.match(r'(before|after|on)_|[^_].*_(begin|end)$', name): continue
         near = difflib.get_close_matches(name, events, n=1, cutoff=0)[0]
         raise TypeError(f"`{cls.__name__}.{name}` is not a training event; did you mean `{near}`? "

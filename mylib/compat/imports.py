@@ -94,6 +94,11 @@ def _from_module(node, place, text):
     return Change(node.lineno, written.start(1), written.end(1), face, ' '.join(missing))
 
 # %% ../../nbs/compat/12_imports.ipynb #ca97d73b
+def _other_path(module, face):
+    "Say what to write for `import fastai.data.transforms`, whose names are in a face with another path"
+    last = module.rpartition('.')[2]
+    return f"`{module}` is `{face}` here. Write `import {face} as {last}`, and `{last}.` for `{module}.` below. {_left}"
+
 def _plain_import(node, place):
     "Yield a change for each module in `import fastai.vision.all as fv, fastai`"
     for a in node.names:
@@ -103,8 +108,8 @@ def _plain_import(node, place):
         new = None
         if face is not None and (a.asname or not rest): new = f'{face} as {a.asname or root}'
         elif face is not None and face==f'mylib.{rest}': new = f'{face}, mylib as {root}'
-        if new is None: yield Change(a.lineno, said=_no_face(a.name))
-        else: yield Change(a.lineno, place.start(a), place.end(a), new)
+        if new: yield Change(a.lineno, place.start(a), place.end(a), new)
+        else: yield Change(a.lineno, said=_other_path(a.name, face) if face else _no_face(a.name))
 
 # %% ../../nbs/compat/12_imports.ipynb #9fa7168b
 def changes(

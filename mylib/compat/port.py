@@ -21,7 +21,7 @@ from pathlib import Path
 from ..core.core import UsageError, listed
 from ..core.text import say
 from .imports import changes
-from .missing import missing_members, missing_names, star_imports
+from .missing import missing_members, missing_names, names_without_tree, star_imports
 from .source import Source, parse
 
 # %% ../../nbs/compat/14_port.ipynb #e0653db9
@@ -53,9 +53,10 @@ def _rewrite(source, block, tree, found):
             source.replace(block, o.start, o.end, o.new)
         if o.said: found.problems.append(f'{where}: {o.said}')
 
-def _look(trees, found):
-    "Say in `found` what will not run, of (tree, name of its block) pairs"
+def _look(trees, elsewhere, found):
+    "Say in `found` what will not run, of (tree, name of its block) pairs; `elsewhere` are names that have no tree"
     names = star_imports([tree for tree,_ in trees])
+    names.elsewhere = elsewhere
     if not names.concerns: return
     blocks = {id(tree): name for tree,name in trees}
     for find in missing_names, missing_members:
@@ -72,15 +73,18 @@ def _port_file(path, check):
 
 def _port_source(source, found, check):
     "Rewrite the imports of one file, and note in `found` what was done and what will not run"
-    trees = []
+    trees,elsewhere = [],set()
     for block in source.blocks:
         try: trees.append((tree := parse(block.text, source.is_notebook), block.name))
         except SyntaxError as e:
             what = f'{block.name}line {e.lineno}: this is not Python ({e.msg}).'
             if not source.is_notebook: raise UsageError(f'{source.path}, {what} The file is left as it is.') from e
             found.problems.append(f'{what} The cell is left as it is.')
-        else: _rewrite(source, block, tree, found)
-    _look(trees, found)
+            elsewhere |= names_without_tree(block.text, is_parsed=False)
+        else:
+            _rewrite(source, block, tree, found)
+            if source.is_notebook: elsewhere |= names_without_tree(block.text, is_parsed=True)
+    _look(trees, elsewhere, found)
     if found.changed and not check: source.write()
 
 # %% ../../nbs/compat/14_port.ipynb #187e21f4

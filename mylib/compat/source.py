@@ -94,6 +94,7 @@ class Source:
             whole = Block(self.text, list(range(len(self.text)+1)), '')
             self.blocks = _notebook_blocks(self.text) if self.is_notebook else [whole]
         except OSError as e:
+            if self.path.is_dir(): raise UsageError(f"{path} is a folder. Pass its files: {path}/*.ipynb") from None
             raise reworded(e, f"{path} cannot be read: {e.strerror}. Check the path and its permissions.") from e
         except (ValueError, SyntaxError, LookupError, TypeError, AttributeError, RecursionError) as e:
             what = 'notebook' if self.path.suffix=='.ipynb' else 'script'

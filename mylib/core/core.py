@@ -15,7 +15,7 @@ __all__ = ['F', 'near', 'UsageError', 'MissingFile', 'NoPermission', 'UnknownNam
            'rng_state', 'set_rng_state', 'isolated_rng', 'isolated_torch_rng', 'rebuilt']
 
 # %% ../../nbs/core/00_core.ipynb #a04f29ae
-import copy, difflib, functools, hashlib, inspect, itertools, os, random, re, sys, threading, warnings
+import copy, difflib, functools, hashlib, inspect, itertools, os, random, sys, threading, warnings
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -113,23 +113,29 @@ def check_whole(
     if value<least: raise OutOfRange(f"`{name}` is {value}, but must be at least {least}.")
 
 # %% ../../nbs/core/00_core.ipynb #095ce4f6
-_other_words = dict(batch_size='bs', learning_rate='lr', epochs='n_epoch', num_epochs='n_epoch', n_epochs='n_epoch',
-                    loss='loss_func', criterion='loss_func', optimizer='opt_func', callbacks='cbs',
-                    transforms='item_tfms',
-                    workers='num_workers', validation_split='valid_pct')
+_same_words = (('bs', 'batch_size'), ('lr', 'base_lr', 'lr_max', 'learning_rate', 'max_lr'), ('wd', 'weight_decay'),
+               ('n_epoch', 'epochs', 'num_epochs', 'n_epochs'), ('loss_func', 'loss', 'loss_fn', 'criterion'),
+               ('opt_func', 'optimizer'), ('cbs', 'callbacks'), ('item_tfms', 'transforms'), ('num_workers', 'workers'),
+               ('valid_pct', 'validation_split'))
 
 def _check_call(f, args, kwargs):
     "Return a `TypeError` that suggests the closest name if `f` does not accept these arguments, else `None`"
-    try: inspect.signature(f).bind(*args, **kwargs)
+    sig = inspect.signature(f)
+    try: sig.bind(*args, **kwargs)
     except TypeError as e:
-        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(e))
-        hint = _hint(unknown[1], set(inspect.signature(f).parameters)-{'self', 'cls'}) if unknown else ''
         name = f.__qualname__.removesuffix('.__init__') if f.__name__=='__init__' else f.__name__
-        return TypeError(f"{name}() {e}.{hint}")
+        takes_all = any(p.kind==p.VAR_KEYWORD for p in sig.parameters.values())
+        unknown = [] if takes_all else [k for k in kwargs if k not in sig.parameters]
+        if not unknown: return TypeError(f"{name}() {e}.")
+        needs = f", and is {e}" if str(e).startswith('missing') else ''
+        hint = _hint(unknown[0], set(sig.parameters)-{'self', 'cls', *kwargs})
+        return TypeError(f"{name}() got an unexpected keyword argument '{unknown[0]}'{needs}.{hint}")
 
 def _hint(unknown, names):
-    "Name the argument that was probably meant: the word that other libraries use for it, or one that looks like it"
-    if (word := _other_words.get(unknown)) in names: return f" It is called `{word}` here."
+    "Name the argument that was probably meant: another word for the same thing, or one that looks like it"
+    for words in _same_words:
+        found = [o for o in words if o in names] if unknown in words else []
+        if found: return f" It is called `{found[0]}` here."
     return near(unknown, names)
 
 def _skip_own_frames(tb):

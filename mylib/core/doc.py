@@ -15,6 +15,7 @@ __all__ = ['Doc', 'doc']
 # %% ../../nbs/core/17_doc.ipynb #15d1d945
 import functools, importlib.metadata, inspect, re, sys, warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fastcore.docments import docments
 
@@ -24,7 +25,7 @@ from .core import UsageError
 def _target(o):
     "Return the function, class or module that `o` is, or is made of"
     if isinstance(o, property): o = o.fget
-    if isinstance(o, (functools.partial, functools.partialmethod)): o = o.func
+    while isinstance(o, (functools.partial, functools.partialmethod, functools.cached_property)): o = o.func
     if isinstance(o, str):
         raise UsageError(f"{o!r} is a text. Pass the function or class itself, without quotes: doc({o[:50]}).")
     known = inspect.isroutine(o) or inspect.isclass(o) or inspect.ismodule(o) or hasattr(o, '__qualname__')
@@ -57,19 +58,23 @@ def _returned(o, found):
 def _page_of(module, name):
     "Return the address of the page about `name`, or nothing"
     found = re.search(r'^Docs: (\S+?)(\.md)?$', getattr(sys.modules.get(module), '__doc__', None) or '', re.M)
-    return f'{found[1]}#{name.lower()}' if found else ''
+    return (f'{found[1]}#{name.lower()}' if name else found[1]) if found else ''
 
 def _line_of(o):
     "Return the file of the source and the line where it begins, or `None`"
-    try: return inspect.getsourcefile(inspect.unwrap(o)),max(1, inspect.getsourcelines(inspect.unwrap(o))[1])
+    o = inspect.unwrap(o)
+    try: file,line = inspect.getsourcefile(o),1 if inspect.ismodule(o) else inspect.getsourcelines(o)[1]
     except (TypeError, OSError): return None
+    return (file, line) if file else None
 
-def _link_of(module, line):
-    "Return the address of a line of one of our modules, or nothing"
+def _link_of(file, line):
+    "Return the address of a line of one of our files, or nothing"
     try: urls = importlib.metadata.metadata('mylib').get_all('Project-URL') or []
     except importlib.metadata.PackageNotFoundError: return ''
     repository = next((o.split(', ')[1] for o in urls if o.startswith('Repository, ')), None)
-    return f"{repository}/blob/main/{module.replace('.', '/')}.py#L{line}" if repository else ""
+    file,root = Path(file).resolve(),Path(sys.modules['mylib'].__path__[0]).resolve().parent
+    if not repository or not file.is_relative_to(root): return ""
+    return f'{repository}/blob/main/{file.relative_to(root).as_posix()}#L{line}'
 
 def _origin_of(module):
     "Return the package of a module that is not ours, with its version"
@@ -80,8 +85,8 @@ def _origin_of(module):
 # %% ../../nbs/core/17_doc.ipynb #3d306e57
 @dataclass
 class Doc:
-    "What is known about a function or class"
-    name:str # With its class, such as 'Learner.fit'
+    "What is known about a function, a class or a module"
+    name:str # With its class, such as 'Learner.fit'; empty for a module
     module:str # Where it is defined
     signature:str # As in the source; empty if Python does not know it
     summary:str # First paragraph of its docstring
@@ -91,26 +96,30 @@ class Doc:
     place:tuple|None = None # File of the source, and line
     link:str = '' # Address of that line
     origin:str = '' # Package and version, if it is not ours
+    bound:str = '' # Arguments that a partial passes already
 
     def _rows(self):
         for name,kind,default,comment in self.params:
             yield name,kind+(f' = {default}' if default else ''),comment
         if self.returned: yield 'returns',self.returned,''
     def _lines(self):
+        if self.bound: yield f'Passed already: {self.bound}'
         if self.origin: yield f'From {self.origin}'
         if self.page: yield f'Page: {self.page}'
         if self.place: yield f'Source: {self.link or self.place[0]}' + ('' if self.link else f', line {self.place[1]}')
 
     def __repr__(self):
         rows = [f'  {n}' + f': {kind}'*bool(kind) + f'  # {said}'*bool(said) for n,kind,said in self._rows()]
-        parts = [f'{self.module}.{self.name}{self.signature}', self.summary, '\n'.join(rows), '\n'.join(self._lines())]
+        head = f"{self.module}{'.'*bool(self.name)}{self.name}{self.signature}"
+        parts = [head, self.summary, '\n'.join(rows), '\n'.join(self._lines())]
         return '\n\n'.join(o for o in parts if o)
     def _repr_markdown_(self):
         cells = [' | '.join(o.replace('|', '\\|') for o in (f'`{n}`', f'`{kind}`' if kind else "", said))
                  for n,kind,said in self._rows()]
         table = '\n'.join(f'| {o} |' for o in ['parameter | type and default | meaning', '--- | --- | ---', *cells])
         links = [re.sub(r'(https?://\S+)', r'<\1>', o) for o in self._lines()]
-        head = f'#### `{self.name}`\n\n```python\n{self.name}{self.signature}\n```'
+        name = self.name or self.module
+        head = f'#### `{name}`\n\n```python\n{name}{self.signature}\n```'
         return '\n\n'.join(o for o in (head, self.summary, table if cells else "", '  \n'.join(links)) if o)
 
 # %% ../../nbs/core/17_doc.ipynb #eca68f97
@@ -130,22 +139,36 @@ def _row_of(param, found):
     if known is None: return param.name,"",default,""
     return param.name,_type_of(known.anno),default,known.docment or ""
 
+def _bound_by(o):
+    "Return the arguments that a partial passes, as text"
+    if not isinstance(o, (functools.partial, functools.partialmethod)): return ""
+    first = [None] if isinstance(o, functools.partialmethod) else [] # `self`
+    try: known = list(inspect.signature(o.func).bind_partial(*first, *o.args, **o.keywords).arguments.items())
+    except (TypeError, ValueError): return ', '.join(map(repr, o.args)) + str(o.keywords or "")
+    return _without_address(', '.join(f'{k}={v!r}' for k,v in known[len(first):]))
+
+def _called(whole, o):
+    "Return the signature and the parameters of `whole`, whose function or class is `o`; a property is not called"
+    if isinstance(whole, (property, functools.cached_property)): return "",[]
+    return _signature_of(whole if isinstance(whole, functools.partial) else o)
+
 def describe_object(
-    o, # A function, a method, a class, a property or a module; of any other object, its class
+    o, # A function, a method, a class, a property, a partial or a module; of any other object, its class
 ) -> Doc:
     "Return what is known about `o`"
-    o = _target(o)
-    module = str(o.__name__ if inspect.ismodule(o) else getattr(o, '__module__', None) or type(o).__module__)
-    name = str(getattr(o, '__qualname__', None) or getattr(o, '__name__', type(o).__name__))
-    (signature,plain),found,place = _signature_of(o),_comments(o),_line_of(o)
+    whole,o = o,_target(o)
+    is_module = inspect.ismodule(o)
+    module = str(o.__name__ if is_module else getattr(o, '__module__', None) or type(o).__module__)
+    name = "" if is_module else str(getattr(o, '__qualname__', None) or getattr(o, '__name__', type(o).__name__))
+    (signature,plain),found,place = _called(whole, o),_comments(o),_line_of(o)
     ours,summary = module.partition('.')[0]=='mylib',(inspect.getdoc(o) or "").split('\n\n')[0]
     return Doc(name, module, signature, summary, [_row_of(p, found) for p in plain if p.name!='self'],
                _returned(o, found), _page_of(module, name), place,
-               _link_of(module, place[1]) if ours and place else "", "" if ours else _origin_of(module))
+               _link_of(*place) if ours and place else "", "" if ours else _origin_of(module), _bound_by(whole))
 
 # %% ../../nbs/core/17_doc.ipynb #dfbbd864
 def doc(
-    o, # A function, a method, a class, a property or a module; of any other object, its class
+    o, # A function, a method, a class, a property, a partial or a module; of any other object, its class
 ):
     "Show what `o` does, its parameters, its page and its source"
     found = describe_object(o)

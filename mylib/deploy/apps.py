@@ -25,7 +25,7 @@ from ..train.metrics import accuracy
 from ..nn.blocks import small_resnet
 from ..data.block import CategoryBlock, RegressionBlock
 from ..data.datablock import DataBlock
-from ..data.items import get_image_files, parent_label
+from ..data.items import get_image_files, image_extensions, parent_label
 from ..data.loaders import DataLoaders
 from ..data.split import IndexSplitter, find_split_folders
 from ..data.store import free_memory
@@ -113,6 +113,9 @@ def _folder_loaders(path, valid, item_tfms, batch_tfms, **kwargs):
     train = path/'train' if (path/'train').is_dir() else path
     held = list(get_image_files(valid))
     items = [o for o in get_image_files(train) if not o.is_relative_to(valid)]
+    for found,where,what in ((items, train, f' outside of {valid}'), (held, valid, '')):
+        if not found: raise UsageError(f"There is no image in {where}{what}. Pass {kinds['images']}, and --valid "
+                                       "with a folder of images that are held out.")
     splitter = IndexSplitter(range(len(items), len(items)+len(held)))
     block = DataBlock(blocks=(ImageBlock, CategoryBlock), get_items=lambda _path: items+held, splitter=splitter,
                       get_y=parent_label, item_tfms=item_tfms, batch_tfms=batch_tfms)
@@ -141,6 +144,8 @@ class Images(Application):
         if not path.is_dir():
             raise MissingFile(f"There is no folder {path}. Pass {kinds[self.name]}; the current folder is "
                               f"{Path.cwd()}.")
+        if not any(o.suffix.lower() in image_extensions for o in path.rglob('*')):
+            raise UsageError(f"There is no image in {path}. Pass {kinds[self.name]}.")
         how = dict(seed=args.seed, bs=args.bs, device=args.device, num_workers=args.workers,
                    item_tfms=Resize(args.size), batch_tfms=aug_transforms())
         if isinstance(args.valid, str): return _folder_loaders(path, _find_valid(path, args.valid), **how)

@@ -8,6 +8,7 @@ Docs: https://mylib-team.github.io/mylib/deploy/ask.html.md"""
 __all__ = ['predict', 'info']
 
 # %% ../../nbs/deploy/10_ask.ipynb #c6d73c51
+import shlex
 from argparse import Namespace
 from pathlib import Path
 
@@ -45,7 +46,18 @@ def predict(
     "Print the answer for each image or row"
     with telling(): return _predict(args)
 
+def _check_model(model, files):
+    "Raise an error if a folder, or a file to predict, stands where the model belongs"
+    inside,ended = sorted(Path(model).glob('*.mylib')),[o for o in files if Path(o).suffix=='.mylib']
+    if ended and Path(model).suffix!='.mylib':
+        raise UsageError(f"The model comes first, then what is predicted: mylib predict {shlex.quote(ended[0])} "
+                         f"{shlex.quote(model)}")
+    if not Path(model).is_dir(): return
+    fix = f"Pass its model: {inside[0]}" if inside else "Pass the model first, such as runs/photos/model.mylib"
+    raise UsageError(f"{model} is a folder, not a model. {fix}.")
+
 def _predict(args):
+    _check_model(args.model, args.files)
     learn = load_learner(args.model)
     learn.dls = learn.dls.new(device=args.device)
     asked,bad = _opened(learn, args.files)

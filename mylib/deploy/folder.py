@@ -35,7 +35,9 @@ def make_folder(
     out:Path, # May be there
     resume:bool=False, # Keep the table of an earlier start, if there is a checkpoint of it to go on from?
 ):
-    "Make the folder of a training"
+    "Make the folder of a training; say if the results of an earlier one in it will be replaced"
+    if not resume and any((out/o).exists() for o in ('model.mylib', 'settings.json')):
+        note(f"The results of an earlier training in {out} are replaced. To keep them, pass another folder with --out.")
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not (resume and (out/'checkpoint'/'last.ckpt').exists()): (out/'metrics.csv').unlink(missing_ok=True)
@@ -47,6 +49,7 @@ def _text(o): return type(o) is str and len(o)<5000
 def _list(o): return type(o) is list and all(type(v) is str and len(v)<100 for v in o)
 def _share(o): return type(o) is float and 0<o<1
 def _true(o): return o is True
+def _size(o): return type(o) is list and len(o)==2 and all(type(v) is int and v>0 for v in o)
 def _count(most): return lambda o: type(o) is int and 0<o<=most
 def _rate(o): return type(o) in (int, float) and 0<o<math.inf
 def _or_none(rule): return lambda o: o is None or rule(o)
@@ -61,7 +64,7 @@ _rules = dict(target=_or_none(_text), classes=_or_none(_true), numbers=_or_none(
               valid=lambda o: o is None or _text(o) or _share(o), device=_or_none(_text), metrics=_or_none(_list),
               workers=_or_none(lambda o: type(o) is int and 0<=o<10**4)) # what each word may be
 _found = dict(rates=_rising, losses=_curve, complete=_true, best_epoch=lambda o: type(o) is int and 0<=o<10**6,
-              results=lambda o: type(o) is dict) # and what is found since
+              results=lambda o: type(o) is dict, used_lr=_rate, image_size=_size) # and what is found since
 _free = 'device', 'workers' # where it runs may change between two starts
 
 # %% ../../nbs/deploy/07_folder.ipynb #988ab748

@@ -27,7 +27,7 @@ from ..callback.log import CSVLogger
 from ..learner.bundle import check_limits
 from ..learner.door import find_metric
 from ..learner.lr_find import LRFinder, SuggestedLRs, is_flat, minimum, steep, valley
-from .apps import Digits, choose_app, with_defaults
+from .apps import Digits, Images, choose_app, with_defaults
 from .folder import first_settings, free_folder, make_folder, resumed_args, write_settings
 from .report import write_report
 from .tell import telling
@@ -169,6 +169,11 @@ def _train(args, said):
     return 0
 
 # %% ../../nbs/deploy/09_train.ipynb #5e94ad6a
+def _used(learn, app, lr):
+    "What was used in training: the learning rate, and the height and width of the images"
+    size = dict(image_size=list(learn.dls.valid.one_batch()[0].shape[-2:])) if isinstance(app, Images) else {}
+    return dict(used_lr=float(lr), **size)
+
 def _finish(learn, app, args, settings, finder, suggested, lr, said):
     "Leave the model and the report, and say how good it became, where they are and what to do next"
     out,model,rec = learn.path,learn.export('model.mylib'),learn.recorder
@@ -180,7 +185,9 @@ def _finish(learn, app, args, settings, finder, suggested, lr, said):
                           then=[f'Predict with the model: {then}'])
     row = learn.history[rec.best if rec.best is not None else -1]
     results = {k: v for k,v in row.items() if k not in ('epoch', 'seconds')}
-    write_settings(out, {**settings, 'best_epoch': row['epoch'], 'results': results, 'complete': True})
+    kept = {k: v for k,v in settings.items() if k not in ('rates', 'losses')} # the curve is needed to go on only
+    write_settings(out, {**kept, **_used(learn, app, lr), 'best_epoch': row['epoch'], 'results': results,
+                         'complete': True})
     shutil.rmtree(out/'checkpoint')
     (out/'models'/'best.pth').unlink(missing_ok=True)
     if not any((out/'models').glob('*')): (out/'models').rmdir()

@@ -131,7 +131,8 @@ commands = {
                     'mylib info runs/photos/model.mylib'),
     'port': Command('rewrite the imports of notebooks and scripts that were written for fastai',
                     'mylib.compat.port:add_arguments', 'mylib.compat.port:run',
-                    'mylib port lesson.ipynb --check                      only say what would be done'),
+                    'mylib port lesson.ipynb           rewrite its imports, and say what will not run\n'
+                    'mylib port *.ipynb --check        only say what would be done'),
 }
 
 # %% ../../nbs/deploy/05_words.ipynb #8ec2ced8
@@ -156,7 +157,10 @@ class _Parser(argparse.ArgumentParser):
             options = [o for a in self._actions for o in a.option_strings]
             message = f"there is no option or place for {unknown[1]}.{_near(unknown[1].split('=')[0], options)}"
         missing = re.match('the following arguments are required: (.*)', message)
-        if missing: message = f'{missing[1]} is missing'
+        if missing:
+            names = missing[1].split(', ')
+            places = ' '.join(a.dest.upper() for a in self._actions if not a.option_strings)
+            message = f"{' and '.join(names)} {'is' if names==['model'] else 'are'} missing. Write {self.prog} {places}"
         message = message.removeprefix('argument ').rstrip('.')
         self.exit(2, visible(f"mylib: {message}{'' if message.endswith('?') else '.'} See {self.prog} --help.")+'\n')
 

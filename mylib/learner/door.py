@@ -22,14 +22,20 @@ from ..core.core import UnknownName, WrongType, near
 from ..train.parts import parts
 
 # %% ../../nbs/learner/07_door.ipynb #545e6421
+def _how_to_make(model):
+    "Say how what was passed as a model becomes one"
+    name = getattr(getattr(model, 'func', model), '__name__', '')
+    if inspect.isclass(model): return f"Create it: {name}(...)"
+    if callable(model) and name.isidentifier(): return f"If it is a function that makes a model, call it: {name}(...)"
+    return "Derive it from `torch.nn.Module`"
+
 def check_objects(
     model:nn.Module, # Of a learner
     loss_func:Callable|None, # Called with the prediction and the targets; `None`: the one of the target's Block
 ):
     "Raise a `WrongType` unless `model` is a module and `loss_func` can be called with predictions"
     if not isinstance(model, nn.Module):
-        fix = f"Create it: {model.__name__}(...)" if inspect.isclass(model) else "Derive it from `torch.nn.Module`"
-        raise WrongType(f"`model` is {model!r}, but must be a module of PyTorch. {fix}.")
+        raise WrongType(f"`model` is {model!r}, but must be a module of PyTorch. {_how_to_make(model)}.")
     if inspect.isclass(loss_func):
         raise WrongType(f"`loss_func` is the class `{loss_func.__name__}`. Create a loss: {loss_func.__name__}().")
     if loss_func is not None and not callable(loss_func):

@@ -74,22 +74,51 @@ def sgd_step(
 
 # %% ../../nbs/train/11_stepper.ipynb #55fe9322
 class OneByOne:
-    "A stepper made of a function of one parameter: `f(p, **hypers and state)`, which may return a dict of new state"
+    "A stepper made of a function of one parameter: `f(p, **hypers and state)`; a dict that it returns is new state"
     def __init__(self,
         f:Callable, # `p.grad` is the gradient; it gets what it names, or everything if it has `**kwargs`
         given:dict, # Hyper-parameters of the optimizer
     ):
         ps = inspect.signature(f).parameters.values()
-        self.f,self.takes_all = f,any(p.kind==p.VAR_KEYWORD for p in ps)
+        rest = [p.name for p in ps if p.kind==p.VAR_KEYWORD]
+        self.f,self.takes_all,reads_all = f,bool(rest),bool(rest) and not rest[0].startswith('_')
         self.takes = {p.name for p in list(ps)[1:] if p.kind!=p.VAR_KEYWORD}
-        self.defaults = {**getattr(f, 'defaults', {}), **{k: v for k,v in given.items() if k in self.takes}}
+        taken = {k: v for k,v in given.items() if reads_all or k in self.takes}
+        self.defaults = {**getattr(f, 'defaults', {}), **taken}
 
     def __call__(self, ps, _g, s, **hypers):
         for p,state in zip(ps, s.each):
             known = {**state, **hypers}
             new = self.f(p, **(known if self.takes_all else {k: v for k,v in known.items() if k in self.takes}))
-            state.update(new or {})
+            if isinstance(new, dict): state.update(new)
 
+# %% ../../nbs/train/11_stepper.ipynb #15a69249
+def _is_of_lists(f, given):
+    "Is `f` a stepper of lists, by its parameters?"
+    ps = list(inspect.signature(f).parameters.values())
+    if any(p.kind==p.VAR_POSITIONAL for p in ps): return True
+    first = [p.name for p in ps if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    has_hypers = any(p.kind==p.KEYWORD_ONLY for p in ps) or [o.lstrip('_') for o in first[1:]]==['g', 's']
+    return len(first)==3 and has_hypers and not {'lr', *given} & set(first)
+
+def _as_steppers(steppers, cbs, given):
+    "Return the steppers of lists, or those made of the functions of one parameter in `cbs`; both kinds are checked"
+    steppers,cbs = ([o] if callable(o) else list(o) for o in (steppers, cbs))
+    name = lambda f: getattr(f, '__name__', repr(f))
+    for f in steppers:
+        if not _is_of_lists(f, given):
+            raise UsageError(f"`{name(f)}` is not a stepper of lists, `f(p, g, s, *, lr)`. If it is a function of one "
+                             f"parameter, pass Optimizer(params, cbs=[{name(f)}], ...).")
+    for f in cbs:
+        if _is_of_lists(f, given):
+            raise UsageError(f"`{name(f)}` is a stepper of lists, not a function of one parameter. "
+                             f"Pass Optimizer(params, [{name(f)}], ...).")
+    if steppers and cbs:
+        raise UsageError("`steppers` and `cbs` cannot be mixed: functions of one parameter do not see the gradients "
+                         "that a stepper of lists returns. Write all of them in one of the two ways.")
+    return steppers or [OneByOne(f, given) for f in cbs]
+
+# %% ../../nbs/train/11_stepper.ipynb #ca005cc0
 def _get_hyper_names(stepper):
     "Return the hyper-parameters of a stepper, its keyword-only parameters: a dict from name to default"
     if isinstance(stepper, OneByOne): return stepper.defaults
@@ -113,11 +142,11 @@ class Optimizer(torch.optim.Optimizer):
     "An optimizer that calls `steppers` in order"
     def __init__(self,
         params:Iterable, # Parameters, or groups as returned by `make_groups`
-        steppers:Sequence[Callable]=(), # Functions of parameters, gradients and state; hyper-parameters are keywords
-        cbs:Sequence[Callable]=(), # Functions of one parameter, as of `OneByOne`: shorter to write, slower to run
+        steppers:Sequence[Callable]|Callable=(), # Functions of parameters, gradients and state
+        cbs:Sequence[Callable]|Callable=(), # Instead, functions of one parameter, as of `OneByOne`; slower to run
         **defaults, # Hyper-parameters of the steppers
     ):
-        self.steppers = [*steppers, *(OneByOne(f, defaults) for f in cbs)]
+        self.steppers = _as_steppers(steppers, cbs, defaults)
         if not self.steppers: raise UsageError("An optimizer needs at least one stepper, such as sgd_step.")
         self._names = [list(_get_hyper_names(f)) for f in self.steppers]
         super().__init__(params, _collect_defaults(self.steppers, defaults))
