@@ -132,9 +132,9 @@ class DataBlock:
         items = self.get_items(source) if self.get_items else source
         items = items if hasattr(items, '__getitem__') else list(items)
         if len(items)>0: return items
-        by = getattr(self.get_items, '__name__', None)
+        by = getattr(self.get_items, '__name__', '')
         raise UsageError(f"There are no items in {str(source)[:100] or 'what was passed'}"
-                         f"{f': `{by}` found none' if by else ''}. "
+                         f"{f': `{by}` found none' if by.isidentifier() else ''}. "
                          "Check the path, and that it has files of that kind.")
 
     def _try_labels(self, dsets):
