@@ -166,8 +166,9 @@ def concise(
     @functools.wraps(f)
     def _concise(*args, **kwargs):
         __tracebackhide__ = True # IPython hides this frame
+        # in a list, since a variable would let this frame and the error refer to each other
         try: return f(*args, **kwargs)
-        except (Exception, KeyboardInterrupt) as e: found = [_shorten(e, f, args, kwargs)] # a variable makes a circle
+        except (Exception, KeyboardInterrupt) as e: found = [_shorten(e, f, args, kwargs)]
         raise found.pop()
     return cast(F, _concise)
 

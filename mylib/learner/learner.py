@@ -164,7 +164,7 @@ class Learner:
         if self._table is None: self.recorder = Recorder(self.metrics)
         cbs = [*listed(cbs), *listed(checkpoint), *([ParamScheduler(scheds)] if scheds else [])]
         self._place_model()
-        callbacks = [self.recorder, *self._tables(), *self._callbacks(cbs), BestThreads()]
+        callbacks = [self.recorder, *self._tables(), *self._callbacks(cbs), BestThreads(say=not self.recorder.parts)]
         self.activation_stats = next((o for o in callbacks if isinstance(o, ActivationStats)), None)
         self.opt = self.make_opt(lr, wd)
         if scheds and not has_hyper(self.opt, 'mom'): scheds.pop('mom', None)
