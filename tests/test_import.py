@@ -86,3 +86,10 @@ def test_every_extra_is_used():
     text = '\n'.join(o.read_text(encoding='utf-8') for o in (root/'mylib').rglob('*.py'))
     unused = [(k, o) for k,names in extras.items() for o in names if not re.search(rf'^\s*(import|from) {re.split("[<>=!~]", o)[0].replace("-", "_")}\b', text, re.M)]
     assert extras and unused==[]
+
+
+def test_a_star_import_leaves_imported_modules_alone():
+    "A program that imports `copy` first finds the module in its place afterwards; `array` is numpy's, as lessons use it"
+    import mylib.tabular.all, mylib.vision.all
+    given = {n: getattr(m, n) for m in (mylib.vision.all, mylib.tabular.all) for n in m.__all__ if n in sys.stdlib_module_names and n!='array'}
+    assert given and [n for n, o in given.items() if o is not sys.modules[n]]==[]

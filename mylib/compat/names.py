@@ -12,11 +12,11 @@ Docs: https://mylib-team.github.io/mylib/compat/names.html.md"""
 # %% auto #0
 __all__ = ['bz2', 'collections', 'csv', 'functools', 'glob', 'gzip', 'hashlib', 'inspect', 'io', 'itertools',
            'mimetypes', 'operator', 'pickle', 'platform', 'string', 'tarfile', 'textwrap', 'threading', 'types',
-           'typing', 'urllib', 'warnings', 'zipfile', 'OrderedDict', 'defaultdict', 'namedtuple', 'copy', 'datetime',
-           'Enum', 'IntEnum', 'reduce', 'starmap', 'dropwhile', 'takewhile', 'zip_longest', 'Number', 'methodcaller',
-           'set_trace', 'Any', 'Dict', 'Generator', 'Iterable', 'List', 'Optional', 'Sequence', 'Tuple', 'Union',
-           'ndarray', 'is_numeric_dtype', 'as_tensor', 'FloatTensor', 'LongTensor', 'BatchSampler', 'RandomSampler',
-           'Sampler', 'SequentialSampler', 'IterableDataset', 'AttrDict', 'BasicRepr', 'GetAttr', 'Inf', 'NS', 'Self',
+           'typing', 'urllib', 'warnings', 'zipfile', 'OrderedDict', 'defaultdict', 'namedtuple', 'Enum', 'IntEnum',
+           'reduce', 'starmap', 'dropwhile', 'takewhile', 'zip_longest', 'Number', 'methodcaller', 'set_trace', 'Any',
+           'Dict', 'Generator', 'Iterable', 'List', 'Optional', 'Sequence', 'Tuple', 'Union', 'ndarray',
+           'is_numeric_dtype', 'as_tensor', 'FloatTensor', 'LongTensor', 'BatchSampler', 'RandomSampler', 'Sampler',
+           'SequentialSampler', 'IterableDataset', 'AttrDict', 'BasicRepr', 'GetAttr', 'Inf', 'NS', 'Self',
            'add_props', 'argwhere', 'basic_repr', 'camel2snake', 'chunked', 'class2attr', 'compose', 'concat',
            'copy_func', 'cycle', 'detuplify', 'fastuple', 'filter_dict', 'filter_ex', 'filter_keys', 'filter_values',
            'first', 'first_match', 'flatten', 'groupby', 'hasattrs', 'ifnone', 'ignore_exceptions', 'last', 'listify',
@@ -35,8 +35,6 @@ __all__ = ['bz2', 'collections', 'csv', 'functools', 'glob', 'gzip', 'hashlib', 
 import bz2, collections, csv, functools, glob, gzip, hashlib, inspect, io, itertools, mimetypes
 import operator, pickle, platform, string, tarfile, textwrap, threading, types, typing, urllib, warnings, zipfile
 from collections import OrderedDict, defaultdict, namedtuple
-from copy import copy
-from datetime import datetime
 from enum import Enum, IntEnum
 from functools import reduce
 from itertools import dropwhile, starmap, takewhile, zip_longest
@@ -71,7 +69,7 @@ _all_ = ['bz2', 'collections', 'csv', 'functools', 'glob', 'gzip', 'hashlib', 'i
          'typing', 'urllib', 'warnings', 'zipfile']
 
 # %% ../../nbs/compat/00_names.ipynb #01372ed5
-_all_ = ['OrderedDict', 'defaultdict', 'namedtuple', 'copy', 'datetime', 'Enum', 'IntEnum', 'reduce', 'starmap',
+_all_ = ['OrderedDict', 'defaultdict', 'namedtuple', 'Enum', 'IntEnum', 'reduce', 'starmap',
          'dropwhile', 'takewhile', 'zip_longest', 'Number', 'methodcaller', 'set_trace', 'Any', 'Dict', 'Generator',
          'Iterable', 'List', 'Optional', 'Sequence', 'Tuple', 'Union']
 
