@@ -11,9 +11,9 @@ Docs: https://mylib-team.github.io/mylib/compat/helpers.html.md"""
 __all__ = ['TerminateOnNaNCallback', 'ShortEpochCallback', 'ProgressCallback', 'LabelSmoothingCrossEntropyFlat',
            'FocalLossFlat', 'ItemGetter', 'AttrGetter', 'TfmdDL', 'Swish', 'swish', 'Mish', 'mish',
            'CancelFitException', 'CancelEpochException', 'CancelTrainException', 'CancelValidException',
-           'CancelBatchException', 'CancelStepException', 'defaults', 'apply', 'to_np', 'to_cpu', 'to_half',
-           'to_float', 'no_random', 'one_hot', 'params', 'trainable_params', 'sequential', 'NoneReduce',
-           'show_titled_image', 'show_at', 'load_pickle']
+           'CancelBatchException', 'CancelStepException', 'defaults', 'to_np', 'to_cpu', 'to_half', 'to_float',
+           'no_random', 'one_hot', 'params', 'trainable_params', 'sequential', 'NoneReduce', 'show_titled_image',
+           'show_at', 'load_pickle', 'apply']
 
 # %% ../../nbs/compat/01_helpers.ipynb #bc0bab89
 import copy, os
@@ -30,8 +30,8 @@ from fastcore import xtras
 from matplotlib.axes import Axes
 from torch import Tensor, nn
 
-from ..core.core import OutOfRange, UsageError, isolated_rng, rebuilt, warn
-from ..core.device import default_device, to_device
+from ..core.core import OutOfRange, UsageError, isolated_rng, warn
+from ..core.device import apply, default_device, to_device
 from ..core.show import show_image
 from ..data.loader import DataLoader
 from ..callback.keep import TerminateOnNaN
@@ -61,21 +61,14 @@ _all_ = ['CancelFitException', 'CancelEpochException', 'CancelTrainException', '
          'CancelBatchException', 'CancelStepException']
 
 # %% ../../nbs/compat/01_helpers.ipynb #9824c41a
-def apply(
-    f:Callable, # Called with a tensor
-    x, # A tensor, or nested tuples, lists and dicts of tensors
-): # Like `x`
-    "Apply `f` to every tensor in `x`"
-    if isinstance(x, Tensor): return f(x)
-    if not isinstance(x, (tuple, list, dict)): return x
-    return rebuilt(x, (apply(f, o) for o in (x.values() if isinstance(x, dict) else x)))
-
 def to_np(x): "Detach every tensor in `x` and make an array of it"; return apply(lambda o: o.detach().cpu().numpy(), x)
 def to_cpu(x): "Copy every tensor in `x` to the CPU"; return to_device(x, 'cpu')
 def to_half(x): "Make half precision of all floats in `x`"; return apply(partial(_to_dtype, dtype=torch.half), x)
 def to_float(x): "Make single precision of all floats in `x`"; return apply(partial(_to_dtype, dtype=torch.float), x)
 def _to_dtype(o, dtype): return o.to(dtype) if o.is_floating_point() else o
 def no_random(seed:int=42): "Seed everything inside the block, and restore it"; return isolated_rng(seed)
+
+_all_ = ['apply'] # of `mylib.core.device`
 
 # %% ../../nbs/compat/01_helpers.ipynb #04ba66c0
 def one_hot(

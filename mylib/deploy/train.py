@@ -119,10 +119,10 @@ def _fit(learn, app, args, lr):
     _warn_of_head(learn.recorder)
 
 # %% ../../nbs/deploy/09_train.ipynb #0ea2f011
-def _facts(app, args, learn, settings, lr):
+def _facts(app, args, learn, settings, lr, suggested):
     "What the report says about how the model was made, beside what it sees itself"
     pretrained = app.starts_trained(args)
-    how = 'given' if args.lr else 'found by the search'
+    how = 'found by the search' if suggested else 'given' if args.lr else 'as usual, since the search found none'
     parts = ' for the head alone, half of it for all layers' if pretrained else ''
     seen = {'data': str(args.path or 'embedded digits'), 'target': getattr(args, 'target', None),
             'weights': str(args.weights or 'pretrained') if pretrained else 'random at the start',
@@ -181,7 +181,7 @@ def _finish(learn, app, args, settings, finder, suggested, lr, said):
     n = _count_classes(learn.dls)
     then = f'mylib predict {shlex.quote(str(model))} {app.asked}'
     report = write_report(out/'report.html', learn, title=title+(f': {n} classes' if n else ''), finder=finder,
-                          suggested=suggested, facts=_facts(app, args, learn, settings, lr), said=said,
+                          suggested=suggested, facts=_facts(app, args, learn, settings, lr, suggested), said=said,
                           then=[f'Predict with the model: {then}'])
     row = learn.history[rec.best if rec.best is not None else -1]
     results = {k: v for k,v in row.items() if k not in ('epoch', 'seconds')}

@@ -519,13 +519,19 @@ class Learner:
         return self
 
     @contextmanager
+    def _meanwhile(self, **values):
+        "Set attributes inside the block, and put them back at its end"
+        before = {k: getattr(self, k) for k in values}
+        vars(self).update(values)
+        try: yield self
+        finally: vars(self).update(before)
+
+    @contextmanager
     def added_cbs(self,
         cbs:Sequence[Callback]|Callback, # Take part in the fits of the block
     ):
         "Add callbacks for the length of a block"
-        before = list(self.cbs)
-        try: yield self.add_cbs(cbs)
-        finally: self.cbs = before
+        with self._meanwhile(cbs=list(self.cbs)): yield self.add_cbs(cbs)
 
     def create_opt(self) -> torch.optim.Optimizer:
         "Make the optimizer that a fit would make, and keep it as `opt`"
@@ -553,12 +559,9 @@ class Learner:
         "Detach tensors from their graph"
         return to_detach(b, cpu)
 
-    @contextmanager
     def no_logging(self):
-        "Without the table and the moving line meanwhile"
-        logs,self._logs = self._logs,False
-        try: yield self
-        finally: self._logs = logs
+        "Without the table and the moving line inside the block"
+        return self._meanwhile(_logs=False)
 
     def to_precision(self, precision:str|None):
         "Use 'fp16', 'bf16' or 'fp32' from now on; `None`: bf16 on a GPU that has it; returns self"
@@ -579,12 +582,9 @@ class Learner:
         self.model.compile(**kwargs)
         return self
 
-    @contextmanager
     def no_bar(self):
-        "Without the moving line meanwhile"
-        bar,self.bar = self.bar,False
-        try: yield self
-        finally: self.bar = bar
+        "Without the moving line inside the block"
+        return self._meanwhile(bar=False)
 
     def show_training_loop(self):
         "Print the training loop with the callbacks at each event"
