@@ -20,9 +20,9 @@ from pathlib import Path
 from fastcore.foundation import L
 from PIL import Image
 
-from ..core.core import UsageError, warn, whole_file
+from ..core.core import UsageError, note, warn, whole_file
 from ..data.items import get_image_files
-from .decode import image_size, open_checked
+from .decode import find_upright, image_size, open_checked
 from .image import PILImage, PILImageBW, choose_values, decode_image
 
 # %% ../../nbs/vision/04_files.ipynb #466f6314
@@ -48,13 +48,19 @@ def _map_threads(f, items, max_workers):
 
 # %% ../../nbs/vision/04_files.ipynb #8d906ccd
 def verify_images(
-    fns:Iterable, # Paths of images
+    fns:str|Path|Iterable, # Paths of images, or a folder, whose images are checked, those in subfolders too
     *,
+    delete:bool=False, # Delete the broken files?
     max_workers:int|None=None, # Number of threads; `None`: one per core, 16 at most, 0: the calling thread
 ) -> L: # Those that cannot be decoded
     "Return the broken files among `fns`"
+    if isinstance(fns, (str, Path)): fns = get_image_files(fns) if Path(fns).is_dir() else [Path(fns)]
     fns = L(fns)
-    return fns[[not o for o in _map_threads(verify_image, fns, max_workers)]] if fns else fns
+    broken = fns[[not o for o in _map_threads(verify_image, fns, max_workers)]] if fns else fns
+    if not delete: return broken
+    for fn in broken: Path(fn).unlink(missing_ok=True)
+    note(f"{len(broken)} of {len(fns)} images were broken and are deleted.")
+    return broken
 
 # %% ../../nbs/vision/04_files.ipynb #9dc04919
 _classes = {1: PILImageBW, 3: PILImage} # Number of channels to the class
@@ -72,6 +78,12 @@ def _find_side(size, max_size):
     "Return the shorter side that an image of `size` has when its longer side is `max_size`; `None` keeps the size"
     if max_size is None or max(size)<=max_size: return None
     return max(1, round(min(size)*max_size/max(size)))
+
+def _is_same_file(a, b): return a.exists() and a.samefile(b)
+def _is_plain(im, n_channels, img_format):
+    "Is the image upright, and in the wanted mode and format, so that nothing would be gained by writing it again?"
+    is_right = img_format is None or im.format==img_format.upper()
+    return is_right and im.mode=={1: 'L', 3: 'RGB'}[n_channels] and find_upright(im)[0] is None
 
 # %% ../../nbs/vision/04_files.ipynb #ffcc1aeb
 def resize_image(
@@ -91,8 +103,11 @@ def resize_image(
         raise UsageError(f"`n_channels` is {n_channels}, but must be 3 (color) or 1 (gray).")
     target = Path(dest)/file if ext is None else (Path(dest)/file).with_suffix(ext)
     if resume and target.exists(): return target
-    side = _find_side(image_size(Path(src)/file), max_size)
-    with open_checked(Path(src)/file) as im: small = decode_image(im, side, _classes[n_channels], resample, values)
+    source = Path(src)/file
+    side = _find_side(image_size(source), max_size)
+    with open_checked(source) as im:
+        if side is None and _is_same_file(target, source) and _is_plain(im, n_channels, img_format): return target
+        small = decode_image(im, side, _classes[n_channels], resample, values)
     _save_image(small, target, img_format)
     return target
 
