@@ -162,9 +162,9 @@ class DownloadError(UsageError):
     def __init__(self,
         url:str, # Its address
         dest:Path, # Where it would be
-        reason:str, # Why it could not be downloaded
+        reason:object, # Why it could not be downloaded, in words
     ):
-        self.reason = reason
+        self.reason = str(reason)
         super().__init__(f"Could not download {url}: {reason}. Check the address and the network, or put the file at "
                          f"{dest} yourself; it is then used without network.")
 

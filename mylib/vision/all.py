@@ -68,11 +68,11 @@ __all__ += data_face.__all__ # what `mylib.data.all` gives
 
 # %% ../../nbs/vision/99_all.ipynb #5d5ac8b6
 _all_ = ['Image', 'TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'PILImage', 'PILImageBW', 'PILMask',
-         'image_size', 'OpenImage', 'verify_image', 'verify_images', 'resize_image', 'resize_images', 'search_images', 'download_images',
-         'imagenet_stats', 'cifar_stats', 'mnist_stats', 'image2tensor', 'ResizeMethod', 'PadMode', 'Resize',
-         'RandomResizedCrop', 'CropPad', 'RandomCrop', 'FlipItem', 'DihedralItem', 'ToTensor', 'IntToFloatTensor',
-         'Normalize', 'Augment', 'aug_transforms', 'Flip', 'Dihedral', 'Rotate', 'Zoom', 'Warp', 'Brightness',
-         'Contrast', 'Saturation', 'Hue', 'create_head', 'TimmBody', 'TorchvisionBody', 'create_body',
+         'image_size', 'OpenImage', 'verify_image', 'verify_images', 'resize_image', 'resize_images', 'search_images',
+         'download_images', 'imagenet_stats', 'cifar_stats', 'mnist_stats', 'image2tensor', 'ResizeMethod', 'PadMode',
+         'Resize', 'RandomResizedCrop', 'CropPad', 'RandomCrop', 'FlipItem', 'DihedralItem', 'ToTensor',
+         'IntToFloatTensor', 'Normalize', 'Augment', 'aug_transforms', 'Flip', 'Dihedral', 'Rotate', 'Zoom', 'Warp',
+         'Brightness', 'Contrast', 'Saturation', 'Hue', 'create_head', 'TimmBody', 'TorchvisionBody', 'create_body',
          'create_vision_model', 'default_split', 'model_stats', 'ImageBlock', 'ImageDataLoaders', 'vision_learner']
 
 # %% ../../nbs/vision/99_all.ipynb #1739b932

@@ -47,6 +47,11 @@ def _map_threads(f, items, max_workers):
     with ThreadPoolExecutor(n) as pool: return list(pool.map(f, items))
 
 # %% ../../nbs/vision/04_files.ipynb #8d906ccd
+def _list_images(fns):
+    "Return paths, or those of the images in a folder"
+    if not isinstance(fns, (str, Path)): return fns
+    return get_image_files(fns) if Path(fns).is_dir() else [Path(fns)]
+
 def verify_images(
     fns:str|Path|Iterable, # Paths of images, or a folder, whose images are checked, those in subfolders too
     *,
@@ -54,12 +59,11 @@ def verify_images(
     max_workers:int|None=None, # Number of threads; `None`: one per core, 16 at most, 0: the calling thread
 ) -> L: # Those that cannot be decoded
     "Return the broken files among `fns`"
-    if isinstance(fns, (str, Path)): fns = get_image_files(fns) if Path(fns).is_dir() else [Path(fns)]
-    fns = L(fns)
-    broken = fns[[not o for o in _map_threads(verify_image, fns, max_workers)]] if fns else fns
+    files = L(_list_images(fns))
+    broken = files[[not o for o in _map_threads(verify_image, files, max_workers)]] if files else files
     if not delete: return broken
     for fn in broken: Path(fn).unlink(missing_ok=True)
-    note(f"{len(broken)} of {len(fns)} images were broken and are deleted.")
+    note(f"{len(broken)} of {len(files)} images were broken and are deleted.")
     return broken
 
 # %% ../../nbs/vision/04_files.ipynb #9dc04919

@@ -92,7 +92,7 @@ _per_host = 4 # Files that one server is asked for at a time
 
 def _download_all(urls, download, max_workers, show_progress):
     "Return what `download` returns for each address, or the error, in order"
-    hosts = defaultdict(lambda: threading.Semaphore(_per_host))
+    hosts:dict = defaultdict(lambda: threading.Semaphore(_per_host))
     turns = {url: hosts[urlparse(url).netloc] for url in urls}
     def _try(url):
         with turns[url]:
