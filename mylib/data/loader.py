@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ..core.core import UsageError, check_whole, concise, generator, isolated_rng, mix, reworded, set_seed
 from ..core.device import as_device, to_device
-from .transform import (FunctionStep, ItemTransform, Kept, Opener, RandTransform, Transform, as_slots, as_steps,
-    is_thread_safe, transform_slots, undo_slots)
+from .transform import (ItemTransform, Kept, Opener, RandTransform, Transform, as_slots, as_steps,
+    is_thread_safe, join_steps, transform_slots, undo_slots)
 from .stack import UnequalShapes
 from .block import TransformBlock
 from .trace import brief, one_at_a_time
@@ -63,8 +63,8 @@ class DataLoader(Loader):
     ):
         self.dataset,self.samples = dataset,as_samples(dataset)
         self.batch_size,self.shuffle,self.drop_last = batch_size,shuffle,drop_last
-        self.item_tfms,self.batch_tfms = [as_steps(a)+as_steps(b) for a,b in
-                                          ((item_tfms, after_item), (batch_tfms, after_batch))]
+        self.item_tfms = as_steps(item_tfms)+as_steps(after_item)
+        self.batch_tfms = join_steps(as_steps(batch_tfms)+as_steps(after_batch))
         self.device = as_device(device)
         self.training = shuffle if training is None else training
         self.num_workers = _choose_threads(self.samples) if num_workers is None else num_workers
@@ -98,7 +98,7 @@ class DataLoader(Loader):
 
     def _prepare(self):
         "Divide the item transforms between threads and main thread, and choose what is kept"
-        is_safe = [isinstance(f, Transform) and not isinstance(f, FunctionStep) for f in self.item_tfms]
+        is_safe = [isinstance(f, Transform) and not f.in_main for f in self.item_tfms]
         n = is_safe.index(False) if False in is_safe else len(is_safe)
         self._thread_tfms,self._main_tfms = self.item_tfms[:n],self.item_tfms[n:]
         self._random = any(isinstance(f, RandTransform) for f in self.item_tfms)

@@ -11,8 +11,8 @@ Docs: https://mylib-team.github.io/mylib/data/transform.html.md"""
 
 # %% auto #0
 __all__ = ['Transform', 'RandTransform', 'as_slots', 'ItemTransform', 'transform_slots', 'undo', 'undo_slots',
-           'step_name', 'as_steps', 'Pipeline', 'setup_pipeline', 'is_fixed', 'Opener', 'Kept', 'is_thread_safe',
-           'OneAtATime', 'FunctionStep']
+           'step_name', 'as_steps', 'Pipeline', 'setup_pipeline', 'is_fixed', 'Opener', 'Kept', 'join_steps',
+           'is_thread_safe', 'OneAtATime', 'FunctionStep']
 
 # %% ../../nbs/data/00_transform.ipynb #1a209663
 import inspect
@@ -45,6 +45,7 @@ class Transform:
     _types = dict(encodes=None, decodes=None)
     thread_safe:bool|None = None # May several threads call it at once? `None`: as `is_thread_safe` says
     needs_batch = False # Must `setup_batch` be called before it is used?
+    in_main = False # Must it run in the main thread, since it may draw from a global random stream?
     block:str|None = None # Full name of the Block that knows its results, for `mylib.data.block.block_of`
 
     def __init_subclass__(cls, **kwargs):
@@ -77,6 +78,12 @@ class Transform:
     def __call__(self, x, *args):
         kind = self._types['encodes']
         return self.encodes(x, *args) if kind is None or isinstance(x, kind) else x
+    def apply(self, xs:tuple, _gen:torch.Generator|None, _training:bool) -> tuple:
+        "Return the slots `xs` of a sample or a batch after this step"
+        return tuple(self(x) for x in xs)
+    def join(self, _after:Callable) -> 'Transform|None':
+        "Return one step that does this and then the step `_after`, at less cost; `None`: there is none"
+        return None
     def decode(self, x):
         kind = self._types['decodes']
         return self.decodes(x) if kind is None or isinstance(x, kind) else x
@@ -104,6 +111,9 @@ class RandTransform(Transform):
         "Apply the step to one slot; alone, as in `Flip()(image)`, each call draws anew"
         if params is _drawn_now: params = self.draw((x,), generator(torch.randint(2**31, ()).item()), not split_idx)
         return super().__call__(x, params)
+    def apply(self, xs, gen, training):
+        params = self.draw(xs, gen, training)
+        return tuple(self(x, params) for x in xs)
 
 # %% ../../nbs/data/00_transform.ipynb #f0dfd6c5
 def as_slots(
@@ -115,6 +125,7 @@ def as_slots(
 # %% ../../nbs/data/00_transform.ipynb #5d0ef588
 class ItemTransform(Transform):
     "A step that gets all slots of a sample, or of a batch, as one tuple, and returns such a tuple"
+    def apply(self, xs, _gen, _training): return tuple(self(xs))
 
 def transform_slots(
     tfm:Callable, # A `Transform`, a `RandTransform`, an `ItemTransform` or any function
@@ -123,10 +134,7 @@ def transform_slots(
     training:bool=False, # Is it a sample of the training set?
 ) -> tuple: # The slots after the step
     "Apply `tfm` to every slot, with one draw of its random parameters for all of them"
-    if isinstance(tfm, ItemTransform): return tuple(tfm(xs))
-    if not isinstance(tfm, RandTransform): return tuple(tfm(x) for x in xs)
-    params = tfm.draw(xs, gen, training)
-    return tuple(tfm(x, params) for x in xs)
+    return tfm.apply(xs, gen, training) if isinstance(tfm, Transform) else tuple(tfm(x) for x in xs)
 
 # %% ../../nbs/data/00_transform.ipynb #74b03b29
 def undo(
@@ -258,6 +266,18 @@ class Kept(Transform):
         return y
     def __repr__(self): return repr(self.opener)
 
+# %% ../../nbs/data/00_transform.ipynb #f2f8c946
+def join_steps(
+    fs:Sequence[Callable], # Steps that follow each other
+) -> list[Callable]:
+    "Return the steps, with neighbors joined where they can be"
+    joined:list[Callable] = []
+    for f in fs:
+        both = joined[-1].join(f) if joined and isinstance(joined[-1], Transform) else None
+        if both is None: joined.append(f)
+        else: joined[-1] = both
+    return joined
+
 # %% ../../nbs/data/00_transform.ipynb #93cb92a6
 _safe_modules = 'mylib', 'builtins', 'pathlib', 'operator'
 
@@ -295,6 +315,7 @@ class OneAtATime(Opener):
 # %% ../../nbs/data/00_transform.ipynb #c8b01494
 class FunctionStep(Transform):
     "A step whose `encodes` is a function of the user, and perhaps its `decodes`"
+    in_main = True
     def __init__(self,
         enc:Callable, # Called with a value; the type of its argument, if it names one, is that of the step
         dec:Callable|None=None, # Undoes it

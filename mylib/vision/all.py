@@ -11,11 +11,12 @@ Docs: https://mylib-team.github.io/mylib/vision/all.html.md"""
 __all__ = ['Image', 'TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'PILImage', 'PILImageBW', 'PILMask',
            'image_size', 'OpenImage', 'verify_image', 'verify_images', 'resize_image', 'resize_images',
            'search_images', 'download_images', 'imagenet_stats', 'cifar_stats', 'mnist_stats', 'image2tensor',
-           'ResizeMethod', 'PadMode', 'Resize', 'RandomResizedCrop', 'CropPad', 'RandomCrop', 'FlipItem',
-           'DihedralItem', 'ToTensor', 'IntToFloatTensor', 'Normalize', 'Augment', 'aug_transforms', 'Flip',
-           'Dihedral', 'Rotate', 'Zoom', 'Warp', 'Brightness', 'Contrast', 'Saturation', 'Hue', 'create_head',
-           'TimmBody', 'TorchvisionBody', 'create_body', 'create_vision_model', 'default_split', 'model_stats',
-           'ImageBlock', 'ImageDataLoaders', 'vision_learner', 'models', 'alexnet', 'convnext_base', 'convnext_large',
+           'ResizeMethod', 'PadMode', 'Resize', 'RandomResizedCrop', 'RatioResize', 'CropPad', 'RandomCrop',
+           'FlipItem', 'DihedralItem', 'ToTensor', 'IntToFloatTensor', 'Normalize', 'Augment', 'Augments',
+           'aug_transforms', 'setup_aug_tfms', 'RandomErasing', 'Flip', 'Dihedral', 'Rotate', 'Zoom', 'Warp',
+           'Brightness', 'Contrast', 'Saturation', 'Hue', 'RandomResizedCropGPU', 'create_head', 'TimmBody',
+           'TorchvisionBody', 'create_body', 'create_vision_model', 'default_split', 'model_stats', 'ImageBlock',
+           'ImageDataLoaders', 'vision_learner', 'models', 'alexnet', 'convnext_base', 'convnext_large',
            'convnext_small', 'convnext_tiny', 'densenet121', 'densenet161', 'densenet169', 'densenet201',
            'efficientnet_b0', 'efficientnet_b1', 'efficientnet_b2', 'efficientnet_b3', 'efficientnet_b4',
            'efficientnet_b5', 'efficientnet_b6', 'efficientnet_b7', 'efficientnet_v2_l', 'efficientnet_v2_m',
@@ -47,12 +48,13 @@ from .pil import Image
 from .files import verify_image, verify_images, resize_image, resize_images
 from .web import search_images, download_images
 from .transform import (ResizeMethod, PadMode, Resize,
-    RandomResizedCrop, CropPad, RandomCrop, FlipItem, DihedralItem)
+    RandomResizedCrop, RatioResize, CropPad, RandomCrop, FlipItem, DihedralItem)
 from .tensor import (imagenet_stats, cifar_stats, mnist_stats, image2tensor, ToTensor,
     IntToFloatTensor, Normalize)
-from .augment import Augment, aug_transforms
-from mylib.vision.shorthand import (Flip, Dihedral, Rotate, Zoom, Warp, Brightness, Contrast,
-    Saturation, Hue)
+from .augment import Augment, Augments, aug_transforms, setup_aug_tfms
+from .erase import RandomErasing
+from .shorthand import (Flip, Dihedral, Rotate, Zoom, Warp, Brightness, Contrast,
+    Saturation, Hue, RandomResizedCropGPU)
 from .head import create_head
 from .body import TimmBody, TorchvisionBody, create_body, model_stats
 from .model import create_vision_model
@@ -70,10 +72,11 @@ __all__ += data_face.__all__ # what `mylib.data.all` gives
 _all_ = ['Image', 'TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'PILImage', 'PILImageBW', 'PILMask',
          'image_size', 'OpenImage', 'verify_image', 'verify_images', 'resize_image', 'resize_images', 'search_images',
          'download_images', 'imagenet_stats', 'cifar_stats', 'mnist_stats', 'image2tensor', 'ResizeMethod', 'PadMode',
-         'Resize', 'RandomResizedCrop', 'CropPad', 'RandomCrop', 'FlipItem', 'DihedralItem', 'ToTensor',
-         'IntToFloatTensor', 'Normalize', 'Augment', 'aug_transforms', 'Flip', 'Dihedral', 'Rotate', 'Zoom', 'Warp',
-         'Brightness', 'Contrast', 'Saturation', 'Hue', 'create_head', 'TimmBody', 'TorchvisionBody', 'create_body',
-         'create_vision_model', 'default_split', 'model_stats', 'ImageBlock', 'ImageDataLoaders', 'vision_learner']
+         'Resize', 'RandomResizedCrop', 'RatioResize', 'CropPad', 'RandomCrop', 'FlipItem', 'DihedralItem', 'ToTensor',
+         'IntToFloatTensor', 'Normalize', 'Augment', 'Augments', 'aug_transforms', 'setup_aug_tfms', 'RandomErasing',
+         'Flip', 'Dihedral', 'Rotate', 'Zoom', 'Warp', 'Brightness', 'Contrast', 'Saturation', 'Hue',
+         'RandomResizedCropGPU', 'create_head', 'TimmBody', 'TorchvisionBody', 'create_body', 'create_vision_model',
+         'default_split', 'model_stats', 'ImageBlock', 'ImageDataLoaders', 'vision_learner']
 
 # %% ../../nbs/vision/99_all.ipynb #1739b932
 _all_ = ['models', 'alexnet', 'convnext_base', 'convnext_large', 'convnext_small', 'convnext_tiny', 'densenet121',

@@ -16,9 +16,10 @@ from ..core.part import check_y_range, parts_table
 # %% ../../nbs/vision/50_parts.ipynb #c9e3b2da
 parts = parts_table(
     image='PILImage PILImageBW PILMask OpenImage',
-    transform='Resize RandomResizedCrop CropPad RandomCrop FlipItem DihedralItem',
+    transform='Resize RandomResizedCrop RatioResize CropPad RandomCrop FlipItem DihedralItem',
     tensor='ToTensor IntToFloatTensor Normalize',
-    augment='Augment',
+    augment='Augment Augments',
+    erase='RandomErasing',
     block='ImageBlock',
 )
 parts['model'] = 'model', 'build_vision_model'
