@@ -20,6 +20,7 @@ parts = parts_table(
     tensor='ToTensor IntToFloatTensor Normalize',
     augment='Augment Augments',
     erase='RandomErasing',
+    trivial='TrivialAugment',
     block='ImageBlock',
 )
 parts['model'] = 'model', 'build_vision_model'
