@@ -39,10 +39,9 @@ class Layout:
     def batch(self, samples:Sequence[tuple], blocks:Sequence, n_inp:int, **grid):
         "Show decoded `samples`"
         raise NotImplementedError
-    def results(self, samples:Sequence[tuple], preds:Sequence[tuple], blocks:Sequence, n_inp:int,
-                remarks:Sequence[str]|None=None, **grid):
+    def results(self, samples:Sequence[tuple], preds:Sequence[tuple], blocks:Sequence, n_inp:int, **grid):
         """Show decoded `samples` with `preds`: for each sample a tuple with one decoded prediction a target;
-        `remarks` has a text a sample"""
+        a grid writes `remarks` in `grid`, a text a sample, above them"""
         raise NotImplementedError
     def remarks(self, samples:Sequence[tuple], remarks:Sequence[tuple], names:Sequence[str],
                 blocks:Sequence, n_inp:int, **grid):
@@ -70,11 +69,10 @@ class TableLayout(Layout):
 
     def batch(self, samples, blocks, n_inp, **_grid): self.display(self.frame(samples, blocks, n_inp))
 
-    def results(self, samples, preds, blocks, n_inp, remarks=None, **_grid):
+    def results(self, samples, preds, blocks, n_inp, **_grid):
         targets = blocks[n_inp:]
         names = [o.replace('target', 'prediction') for o in slot_names(n_inp, len(targets))[n_inp:]]
         shown = {name: [b.text(p[j]) for p in preds] for j,(name,b) in enumerate(zip(names, targets))}
-        if remarks is not None: shown['remark'] = list(remarks)
         self.display(self.frame(samples, blocks, n_inp).assign(**shown))
 
     def remarks(self, samples, remarks, names, blocks, n_inp, **_grid):

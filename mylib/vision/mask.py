@@ -16,6 +16,7 @@ __all__ = ['class_color', 'NamedMask', 'OpenMask', 'MaskBlock']
 import copy
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -41,7 +42,7 @@ def class_color(
 ) -> tuple: # Red, green and blue, each from 0 to 1
     "Return the color in which a class is drawn"
     name,k = ('tab20', 'tab20b', 'tab20c')[i//20%3],i%20
-    return matplotlib.colormaps[name].colors[k]
+    return matplotlib.colormaps[name](k)[:3]
 
 # %% ../../nbs/vision/33_mask.ipynb #05620cdb
 class NamedMask(PILMask):
@@ -78,9 +79,11 @@ class NamedMask(PILMask):
         ax:Axes|None=None, # The axes to draw on; `None` for both: new ones
         title:str|None=None, # Text above the mask
         alpha:float=0.5, # Opacity, 0 to 1; at 0.5 the image below stays visible
+        cmap:str|None=None, # A color map of matplotlib; `None`: the colors of the classes
         **kwargs, # To `mylib.core.show.show_image`
     ):
         "Draw the mask in the colors of its classes"
+        if cmap is not None: return super().show(ctx, ax, title, alpha, cmap, **kwargs)
         return show_image(self.rgba(alpha), ax=ax, ctx=ctx, title=title, **{'interpolation': 'nearest', **kwargs})
 
 # %% ../../nbs/vision/33_mask.ipynb #990741c4
@@ -103,8 +106,8 @@ def _check_values(values, n):
 @part('vision.OpenMask')
 class OpenMask(OpenImage):
     "Open a mask, and translate the numbers in the file to the positions of its classes"
-    vocab:CategoryMap|None = None # The names of the classes
-    values:list|None = None # The number of each class in the files
+    vocab:Any = None # The names of the classes, a `CategoryMap`
+    values:Any = None # The number of each class in the files, a list
 
     def __init__(self,
         codes:Sequence|None=None, # Names of the classes; `None`: the numbers that the training masks have
@@ -112,7 +115,7 @@ class OpenMask(OpenImage):
         ignore_index:str|int|None=None, # Name or number of the pixels without a class; `None`: there are none
     ):
         super().__init__(PILMask)
-        self.ignore_index,self.values = ignore_index,None
+        self.ignore_index = ignore_index
         if codes is not None: self._name(np.atleast_1d(codes).tolist(), values)
         elif values is not None: raise UsageError("`values` has a number for each of the `codes`. Pass codes= too.")
 
@@ -221,7 +224,7 @@ class MaskBlock(TargetBlock):
                          f"`unet_learner` makes, with n_out={self.n_out}.")
     def wrap(self, x, _batch): return TensorMask(x)
     def decode(self, x, _sample):
-        table = np.full(self.step.void_index+1, 0, dtype=np.int32)
+        table:np.ndarray = np.zeros(self.step.void_index+1, dtype=np.int32)
         table[:len(self.vocab)] = self.step.values
         if self.step.void is not None: table[self.step.void_index] = self.step.void
         return NamedMask.of(table[np.asarray(x)], self.step.names)
