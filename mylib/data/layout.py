@@ -12,6 +12,7 @@ Docs: https://mylib-team.github.io/mylib/data/layout.html.md"""
 __all__ = ['slot_names', 'Layout', 'TableLayout', 'GridLayout']
 
 # %% ../../nbs/data/04_layout.ipynb #a4055d6e
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -154,6 +155,9 @@ def _add_legend(axs, slots):
     "Explain the colors of what was drawn, beside the grid; `slots` are pairs of a Block and its values"
     colors = {text: color for block,values in slots for text,color in block.legend(values).items()}
     if not colors: return
-    handles = [Patch(color=color, label=visible(text)) for text,color in colors.items()]
-    legend = axs[0].figure.legend(handles=handles, loc='outside right upper', fontsize=8)
+    handles,fig = [Patch(color=color, label=visible(text)) for text,color in colors.items()],axs[0].figure
+    fits = 0.9*72*fig.get_figheight()/1.6 # points: what the letters of all rows may have together
+    ncols = math.ceil(len(colors)*5.5/fits)
+    size = min(8., fits/math.ceil(len(colors)/ncols))
+    legend = fig.legend(handles=handles, loc='outside right upper', fontsize=size, ncols=ncols)
     for o in legend.get_texts(): o.set_parse_math(False)

@@ -216,6 +216,10 @@ class MaskBlock(TargetBlock):
         raise UsageError(f"the image has {w} x {h} pixels, but the mask {mw} x {mh}. Each pixel of an image needs a "
                          "code: check `get_y`, or resize the masks once, without mixing codes: "
                          "mask.resize(size, Image.Resampling.NEAREST).")
+    def lacks(self, where):
+        if self.vocab is None or len(self.step.names)!=1: return ''
+        return (f"There is only one class of pixels, {next(iter(self.step.names.values()))!r}, in {where}; a model "
+                "needs at least two to tell apart. Add the background to `codes`, or check the masks.")
     def check_output(self, pred, loss_func):
         if not isinstance(loss_func, CrossEntropyLossFlat) or not isinstance(pred, Tensor): return
         if pred.ndim==4 and pred.shape[loss_func.axis]==self.n_out: return
