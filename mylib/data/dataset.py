@@ -164,10 +164,8 @@ class Datasets(Samples):
         if not -len(self)<=i<len(self): raise OutOfRange(f"There is no sample {i}; there are {len(self)}.")
         item = self.item(int(i))
         sample = tuple(self._make_slot(k, item, i) for k in range(len(self.pipes)))
-        try:
-            for b,x in zip(self.blocks, sample): b.check_sample(x, sample)
+        try: return tuple(b.complete(x, sample) for b,x in zip(self.blocks, sample))
         except UsageError as e: raise reworded(e, f"Item {i}, made from {self._sources(item)}: {e}") from e
-        return sample
     def __iter__(self): return (self[i] for i in range(len(self)))
     def __repr__(self):
         slots = (f"  slot {k}: {p}" for k,p in enumerate(self.pipes))

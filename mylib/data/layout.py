@@ -111,7 +111,7 @@ class GridLayout(Layout):
         for ax,sample in zip(axs, samples):
             for block,x in zip(blocks, sample): block.show(x, ctx=ax)
             _fit_title(ax, ax.get_title())
-        _add_legend(axs, zip(blocks, zip(*samples)))
+        _add_legend(axs, blocks, samples)
 
     def results(self, samples, preds, blocks, n_inp, remarks=None, **grid):
         targets = blocks[n_inp:]
@@ -123,7 +123,7 @@ class GridLayout(Layout):
             _fit_title(ax, '\n'.join(filter(None, [ax.get_title(), remarks[k] if remarks else ''])))
             if len(sample)>n_inp and len(targets)==1 and targets[0].vocab is not None:
                 ax.title.set_color('green' if _is_same(sample[n_inp], pred[0]) else 'red')
-        _add_legend(axs, zip(blocks, zip(*samples)))
+        _add_legend(axs, blocks, samples, preds)
 
     def remarks(self, samples, remarks, names, blocks, n_inp, right=None, **grid):
         axs = self._axes(len(samples), 2.4, **{'suptitle': ' / '.join(names), **grid})
@@ -147,13 +147,15 @@ class GridLayout(Layout):
                 for block,x in zip(targets, values):
                     (block.show if name=='target' else block.show_prediction)(x, ctx=ax)
                 _fit_title(ax, '\n'.join(filter(None, [name, ax.get_title(), remark])))
-        shown = list(zip(targets, zip(*(s[n_inp:] for s in samples[:n]))))
-        _add_legend(axs, [*shown, *zip(targets, zip(*preds[:n]))])
+        _add_legend(axs, blocks, samples[:n], preds[:n])
 
 # %% ../../nbs/data/04_layout.ipynb #5f6b0c25
-def _add_legend(axs, slots):
-    "Explain the colors of what was drawn, beside the grid; `slots` are pairs of a Block and its values"
-    colors = {text: color for block,values in slots for text,color in block.legend(values).items()}
+def _add_legend(axs, blocks, samples, preds=()):
+    "Explain the colors of what was drawn, beside the grid"
+    slots,predicted = list(zip(*samples)),list(zip(*preds))
+    of_preds = [()]*(len(blocks)-len(predicted)) + predicted
+    found = [b.legend(values, p) for b,values,p in zip(blocks, slots, of_preds)]
+    colors = {text: color for o in found for text,color in o.items()}
     if not colors: return
     handles,fig = [Patch(color=color, label=visible(text)) for text,color in colors.items()],axs[0].figure
     fits = 0.9*72*fig.get_figheight()/1.6 # points: what the letters of all rows may have together

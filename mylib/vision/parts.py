@@ -21,6 +21,7 @@ parts = parts_table(
     augment='Augment',
     block='ImageBlock',
     mask='OpenMask MaskBlock',
+    point='ToPoints ScalePoints as_points PointLoss point_distance PointBlock',
 )
 parts['model'] = 'model', 'build_vision_model'
 
