@@ -128,6 +128,7 @@ class TargetBlock(TransformBlock):
     check_all = False # Are the steps cheap enough to try on every item before training?
     kind:str|None = None # 'categories', 'labels' or 'numbers', as a metric's `of`; `None`: not known
     drawn = False # Is a value drawn on the image, rather than written above it?
+    large = False # Is a value as large as an image, so that the values of a whole set are not kept in memory?
 
     @property
     def n_out(self) -> int|None:

@@ -186,7 +186,7 @@ def _share(n, total):
 @part('vision.MaskBlock')
 class MaskBlock(TargetBlock):
     "One class for every pixel; batches are (b, height, width), int64. A prediction has the size of the model's input"
-    metrics,kind,beside,drawn = (DiceMulti(),),'categories',True,True
+    metrics,kind,beside,drawn,large = (DiceMulti(),),'categories',True,True,True
     activation,decoder = staticmethod(partial(softmax, axis=1)),staticmethod(partial(argmax, axis=1))
 
     def __init__(self,
