@@ -22,6 +22,8 @@ parts = parts_table(
     erase='RandomErasing',
     trivial='TrivialAugment',
     block='ImageBlock',
+    mask='OpenMask MaskBlock',
+    point='ToPoints ScalePoints as_points PointLoss point_distance PointBlock',
 )
 parts['model'] = 'model', 'build_vision_model'
 
