@@ -54,6 +54,7 @@ class TransformBlock:
     "What the library knows about one slot; this class knows only its steps"
     layout:Layout = TableLayout() # How samples are shown if this is the Block of their first input
     like:Tensor|None = None # A value of this slot, if it is a tensor of a class of its own, such as an image or a mask
+    beside = False # Are target and prediction drawn side by side, because one would hide the other?
 
     def __init__(self,
         type_tfms:Sequence[Callable]|Callable=(), # Steps from the item to the slot
@@ -72,6 +73,8 @@ class TransformBlock:
     def wrap(self, x, _batch:tuple):
         "Return `x`, this slot of a `_batch`, as the type that batch transforms recognize: that of the samples"
         return x if self.like is None else as_type_of(x, self.like)
+    def check_sample(self, _x, _sample:tuple):
+        "Raise a `UsageError` if `_x`, this slot of a new `_sample`, does not fit its other slots, as they are opened"
     def decode(self, x, _sample:tuple):
         "Undo the steps that made `x`, this slot of a `_sample` whose batch transforms are undone"
         for f in reversed(self.type_tfms):
@@ -85,6 +88,12 @@ class TransformBlock:
         lines = filter(None, [ctx.get_title(), visible(self.text(x))])
         ctx.set_title('\n'.join(lines), fontsize=9, parse_math=False) # a `$` in a label is a dollar
         return ctx
+    def show_prediction(self, x, ctx=None):
+        "Show a decoded prediction on the axes `ctx`, where the target may be shown too"
+        return self.show(x, ctx=ctx)
+    def legend(self, _values:Sequence) -> dict:
+        "Return the colors that need an explanation where decoded `_values` are drawn: text to color"
+        return {}
 
     @property
     def vocab(self):
@@ -115,13 +124,20 @@ class TargetBlock(TransformBlock):
     metrics:Sequence[Callable] = () # Default metrics
     activation:Callable = staticmethod(identity) # From output to prediction, if the loss has no `activation`
     decoder:Callable = staticmethod(identity) # From prediction to what `decode` takes, if the loss has no `decodes`
-    n_out:int|None = None # Number of outputs that a model for this target needs; `None`: not known
     check_all = False # Are the steps cheap enough to try on every item before training?
     kind:str|None = None # 'categories', 'labels' or 'numbers', as a metric's `of`; `None`: not known
+    drawn = False # Is a value drawn on the image, rather than written above it?
 
+    @property
+    def n_out(self) -> int|None:
+        "Number of outputs that a model for this target needs; `None`: not known"
+        return None
     def make_loss(self) -> Callable|None:
         "Return the loss for this target, or `None` if it has none"
         return None
+    def plain(self, x):
+        "Return a decoded value as what JSON can hold: a number, a text, a list or a dict"
+        return _plain(x)
     def check(self, where:str):
         "Raise a `UsageError` if the targets of the training items, whose source is called `where`, mean nothing"
     def lacks(self, _where:str) -> str:
@@ -149,6 +165,13 @@ class TargetBlock(TransformBlock):
         name = names[0] if len(names)==1 else 'labels'
         return {name: y if isinstance(y, (int, float, str, bool)) else self.text(y)}
 
+# %% ../../nbs/data/08_block.ipynb #5eaae4cf
+def _plain(x):
+    "Tensors as numbers and lists, and labels that JSON lacks, such as dates, as text"
+    if isinstance(x, (tuple, list)): return [_plain(o) for o in x]
+    if isinstance(x, Tensor): return x.tolist()
+    return x if x is None or isinstance(x, (str, bool, int, float)) else str(x)
+
 # %% ../../nbs/data/08_block.ipynb #f4033742
 class _AsTarget(TargetBlock):
     "Another Block, used as a target"
@@ -160,6 +183,8 @@ class _AsTarget(TargetBlock):
     def decode(self, x, sample): return self.block.decode(x, sample)
     def text(self, x): return self.block.text(x)
     def show(self, x, ctx=None): return self.block.show(x, ctx=ctx)
+    def show_prediction(self, x, ctx=None): return self.block.show_prediction(x, ctx=ctx)
+    def legend(self, values): return self.block.legend(values)
     def __repr__(self): return repr(self.block)
 
 def as_target(

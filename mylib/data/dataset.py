@@ -25,7 +25,7 @@ from .transform import Pipeline, as_slots, setup_pipeline, step_name
 from .split import as_positions, check_splits
 from .block import TargetBlock, TransformBlock, block_of
 from .target import Targets
-from .trace import Getter, brief, failed_step, shorten
+from .trace import Getter, apply_getters, brief, failed_step, shorten
 
 # %% ../../nbs/data/11_dataset.ipynb #3800664f
 class Samples:
@@ -163,7 +163,11 @@ class Datasets(Samples):
         if not hasattr(i, '__index__') or np.ndim(i): return L(self[o] for o in _chosen(i, len(self)))
         if not -len(self)<=i<len(self): raise OutOfRange(f"There is no sample {i}; there are {len(self)}.")
         item = self.item(int(i))
-        return tuple(self._make_slot(k, item, i) for k in range(len(self.pipes)))
+        sample = tuple(self._make_slot(k, item, i) for k in range(len(self.pipes)))
+        try:
+            for b,x in zip(self.blocks, sample): b.check_sample(x, sample)
+        except UsageError as e: raise reworded(e, f"Item {i}, made from {self._sources(item)}: {e}") from e
+        return sample
     def __iter__(self): return (self[i] for i in range(len(self)))
     def __repr__(self):
         slots = (f"  slot {k}: {p}" for k,p in enumerate(self.pipes))
@@ -184,6 +188,9 @@ class Datasets(Samples):
         if x is not None: return x
         raise UsageError(f"Slot {k} of item {i}, {shorten(item)}, is None. A function such as `get_y` "
                          "without `return` gives None: let it return a value.")
+    def _sources(self, item):
+        "Return what the slots of a sample are made from, such as its files, as text for a message"
+        return ' and '.join(shorten(apply_getters(p, item)) for p in self.pipes)
     def _find_hint(self, k):
         "Return what to do about a new item that a getter cannot handle, as text for a message"
         has_getter = any(isinstance(f, Getter) for f in self.pipes[k])

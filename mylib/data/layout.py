@@ -12,10 +12,12 @@ Docs: https://mylib-team.github.io/mylib/data/layout.html.md"""
 __all__ = ['slot_names', 'Layout', 'TableLayout', 'GridLayout']
 
 # %% ../../nbs/data/04_layout.ipynb #a4055d6e
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.patches import Patch
 from matplotlib.textpath import TextPath
 
 from ..core.text import visible
@@ -39,7 +41,8 @@ class Layout:
         "Show decoded `samples`"
         raise NotImplementedError
     def results(self, samples:Sequence[tuple], preds:Sequence[tuple], blocks:Sequence, n_inp:int, **grid):
-        "Show decoded `samples` with `preds`: for each sample a tuple with one decoded prediction a target"
+        """Show decoded `samples` with `preds`: for each sample a tuple with one decoded prediction a target;
+        a grid writes `remarks` in `grid`, a text a sample, above them"""
         raise NotImplementedError
     def remarks(self, samples:Sequence[tuple], remarks:Sequence[tuple], names:Sequence[str],
                 blocks:Sequence, n_inp:int, **grid):
@@ -104,17 +107,23 @@ class GridLayout(Layout):
         return get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize, imsize=imsize, suptitle=suptitle)
 
     def batch(self, samples, blocks, _n_inp, **grid):
-        for ax,sample in zip(self._axes(len(samples), 2, **grid), samples):
+        axs = self._axes(len(samples), 2, **grid)
+        for ax,sample in zip(axs, samples):
             for block,x in zip(blocks, sample): block.show(x, ctx=ax)
             _fit_title(ax, ax.get_title())
+        _add_legend(axs, zip(blocks, zip(*samples)))
 
-    def results(self, samples, preds, blocks, n_inp, **grid):
+    def results(self, samples, preds, blocks, n_inp, remarks=None, **grid):
         targets = blocks[n_inp:]
-        for ax,sample,pred in zip(self._axes(len(samples), 2.2, **grid), samples, preds):
-            for block,x in [*zip(blocks, sample), *zip(targets, pred)]: block.show(x, ctx=ax)
-            _fit_title(ax, ax.get_title())
+        if any(b.beside for b in targets): return self._pairs(samples, preds, blocks, n_inp, remarks, **grid)
+        axs = self._axes(len(samples), 2.2, **grid)
+        for k,(ax,sample,pred) in enumerate(zip(axs, samples, preds)):
+            for block,x in zip(blocks, sample): block.show(x, ctx=ax)
+            for block,x in zip(targets, pred): block.show_prediction(x, ctx=ax)
+            _fit_title(ax, '\n'.join(filter(None, [ax.get_title(), remarks[k] if remarks else ''])))
             if len(sample)>n_inp and len(targets)==1 and targets[0].vocab is not None:
                 ax.title.set_color('green' if _is_same(sample[n_inp], pred[0]) else 'red')
+        _add_legend(axs, zip(blocks, zip(*samples)))
 
     def remarks(self, samples, remarks, names, blocks, n_inp, right=None, **grid):
         axs = self._axes(len(samples), 2.4, **{'suptitle': ' / '.join(names), **grid})
@@ -124,3 +133,31 @@ class GridLayout(Layout):
             if right is not None: ax.title.set_color('green' if right[k] else 'red')
 
     def frame(self, samples, blocks, n_inp): return TableLayout().frame(samples, blocks, n_inp)
+
+    def _pairs(self, samples, preds, blocks, n_inp, remarks=None, **grid):
+        "Draw each sample twice: with its targets on the left, with the predictions on the right"
+        nrows,ncols = grid.pop('nrows', None),grid.pop('ncols', None)
+        ncols = ncols or (None if nrows else 2 if len(samples)<5 else 4)
+        n = min(len(samples), nrows*ncols//2) if nrows and ncols else len(samples) # a sample takes two axes
+        axs,targets = self._axes(2*n, 2.2, nrows=nrows, ncols=ncols, **grid),blocks[n_inp:]
+        for k in range(n):
+            remark = remarks[k] if remarks else ''
+            for ax,values,name in ((axs[2*k], samples[k][n_inp:], 'target'), (axs[2*k+1], preds[k], 'prediction')):
+                for block,x in zip(blocks, samples[k][:n_inp]): block.show(x, ctx=ax)
+                for block,x in zip(targets, values):
+                    (block.show if name=='target' else block.show_prediction)(x, ctx=ax)
+                _fit_title(ax, '\n'.join(filter(None, [name, ax.get_title(), remark])))
+        shown = list(zip(targets, zip(*(s[n_inp:] for s in samples[:n]))))
+        _add_legend(axs, [*shown, *zip(targets, zip(*preds[:n]))])
+
+# %% ../../nbs/data/04_layout.ipynb #5f6b0c25
+def _add_legend(axs, slots):
+    "Explain the colors of what was drawn, beside the grid; `slots` are pairs of a Block and its values"
+    colors = {text: color for block,values in slots for text,color in block.legend(values).items()}
+    if not colors: return
+    handles,fig = [Patch(color=color, label=visible(text)) for text,color in colors.items()],axs[0].figure
+    fits = 0.9*72*fig.get_figheight()/1.6 # points: what the letters of all rows may have together
+    ncols = math.ceil(len(colors)*5.5/fits)
+    size = min(8., fits/math.ceil(len(colors)/ncols))
+    legend = fig.legend(handles=handles, loc='outside right upper', fontsize=size, ncols=ncols)
+    for o in legend.get_texts(): o.set_parse_math(False)

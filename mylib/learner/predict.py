@@ -69,18 +69,14 @@ class Answer:
 
     def to_json(self) -> dict:
         "Return the answer as plain data: label, probability (of several labels the highest), probabilities"
-        label,probs = _plain(self.label),self.probabilities
+        label = _one_or_all([b.plain(o) for b,o in zip(self.targets.blocks, self.decoded)])
+        probs = self.probabilities
         if probs is None: return dict(label=label)
         highest = max(probs.values()) if self.sure is None else self.sure
         return dict(label=label, probability=highest, probabilities=probs)
     def __repr__(self): return self.text if self.sure is None else f'{self.text} ({self.sure:.0%})'
 
 def _one_or_all(xs): return xs[0] if len(xs)==1 else xs
-def _plain(x):
-    "Tensors as numbers and lists, and labels that JSON lacks, such as dates, as text"
-    if isinstance(x, (tuple, list)): return [_plain(o) for o in x]
-    if isinstance(x, Tensor): return x.tolist()
-    return x if x is None or isinstance(x, (str, bool, int, float)) else str(x)
 
 # %% ../../nbs/learner/00_predict.ipynb #121261ba
 def _map(f, x):

@@ -20,6 +20,7 @@ parts = parts_table(
     tensor='ToTensor IntToFloatTensor Normalize',
     augment='Augment',
     block='ImageBlock',
+    mask='OpenMask MaskBlock',
 )
 parts['model'] = 'model', 'build_vision_model'
 parts['unet'] = 'unet', 'build_unet_model'
