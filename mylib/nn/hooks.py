@@ -10,7 +10,7 @@ Docs: https://mylib-team.github.io/mylib/nn/hooks.html.md"""
 
 # %% auto #0
 __all__ = ['Hook', 'Hooks', 'hook_output', 'hook_outputs', 'dummy_eval', 'model_sizes', 'num_features_model',
-           'n_params', 'layer_info']
+           'has_pool_type', 'n_params', 'layer_info']
 
 # %% ../../nbs/nn/03_hooks.ipynb #9b2d0a70
 from collections.abc import Callable, Sequence
@@ -128,6 +128,13 @@ def num_features_model(
 ) -> int: # c
     "Return the number of channels of the output of `model`"
     return dummy_eval(model, n_in=n_in).shape[1]
+
+# %% ../../nbs/nn/03_hooks.ipynb #5ad8c6bb
+def has_pool_type(
+    m:nn.Module, # A layer or a model
+) -> bool:
+    "Return whether `m` is a pooling layer or has one inside, by the name of its class"
+    return any('Pool' in type(o).__name__ for o in m.modules())
 
 # %% ../../nbs/nn/03_hooks.ipynb #de39f98a
 def n_params(

@@ -61,7 +61,8 @@ def _name_function(arch):
     if module.startswith('timm.models') and not isinstance(arch, type): return f'timm.{_check_timm(name)}'
     raise UsageError(f"`arch` is {arch!r}, which is neither a name of timm nor a model function of torchvision. "
                      "For a model of your own pass `body=` (without its classifier) and `n_features=` "
-                     "(the number of channels or features that come out of it).")
+                     "(the number of channels or features that come out of it); `create_body(it, cut=-2)` makes a body "
+                     "of all but its last two children.")
 
 # %% ../../nbs/vision/21_arch.ipynb #2699ab9d
 def arch_name(

@@ -272,12 +272,12 @@ class Augments(_Resampled):
 def _way_to_resample(o): return o.mode,o.pad_mode,o.align_corners
 
 def join_augments(
-    first:'Augment|Augments',
+    first, # An `Augment`, or several joined
     after, # Any step
 ) -> Augments|None: # `None` if `after` is another step, or resamples in another way
     "Join two steps of augmentation that follow each other"
     if not isinstance(after, _Resampled) or _way_to_resample(first)!=_way_to_resample(after): return None
-    return Augments([t for o in (first, after) for t in (o.tfms if isinstance(o, Augments) else [o])])
+    return Augments([t for o in (first, after) for t in getattr(o, 'tfms', [o])])
 
 def setup_aug_tfms(
     tfms:Sequence, # Batch transforms

@@ -66,8 +66,8 @@ class RandomErasing(RandTransform):
         return [(i, box, torch.rand(x.shape[1], box[3]-box[1], box[2]-box[0], generator=gen))
                 for i,box in zip(rows.tolist(), boxes)]
 
-    def encodes(self, x:TensorImage, params):
-        if not params: return x
+    def encodes(self, x, params):
+        if not params or not isinstance(x, TensorImage): return x
         plain = x.as_subclass(Tensor)
         plain = plain.clone() if x.is_floating_point() else plain/255
         for i,(l,t,r,b),noise in params: plain[i,:,t:b,l:r] = noise.to(plain.device, plain.dtype)

@@ -66,6 +66,6 @@ class ImageTransform(Transform):
                             "Check that it has a `return`.")
         y = type(x).create(y)
         if y.size==x.size or not any(map(_has_place, xs)): return y
-        raise UsageError(f"{step_name(self.f)} changes the size of the image from {x.size} to {y.size}, which its mask, "
-                         "points or boxes do not know. Use a transform of torchvision.transforms.v2.")
+        raise UsageError(f"{step_name(self.f)} changes the size of the image from {x.size} to {y.size}, which its "
+                         "mask, points or boxes do not know. Use a transform of torchvision.transforms.v2.")
     def __repr__(self): return f'ImageTransform({step_name(self.f)})'

@@ -24,9 +24,9 @@ from ..core.core import UsageError, concise
 from ..core.part import made_by, part
 from ..nn.layers import apply_init
 from .arch import arch_name
-from .body import ByStats, model_stats
+from .body import ByStats, build_body, model_stats
 from .head import create_head
-from .weights import load_body
+from .weights import create_body
 
 # %% ../../nbs/vision/24_model.ipynb #68bcff61
 def _to_channels_last(model): return model.to(memory_format=torch.channels_last)
@@ -44,14 +44,15 @@ def build_vision_model(
     **head, # To `create_head`
 ) -> nn.Sequential: # Body and head, with random weights
     "Build a model from a description"
-    body,n,maps = load_body(arch_name(arch), None, False, n_in=n_in, pool=pool, arch_args=arch_args)
-    model = _to_channels_last(nn.Sequential(body, create_head(n, n_out, pool=maps, **head)))
+    body = build_body(arch, n_in=n_in, pool=pool, arch_args=arch_args)
+    model = _to_channels_last(nn.Sequential(body, create_head(body.n_features, n_out, pool=body.maps, **head)))
     if normalize: body.normalize = ByStats(*model_stats(model))
     return model
 
 # %% ../../nbs/vision/24_model.ipynb #4a329991
-def _check_n_features(n_features):
-    if isinstance(n_features, int): return n_features
+def _find_n_features(body, n_features):
+    n = getattr(body, 'n_features', None) if n_features is None else n_features
+    if isinstance(n, int): return n
     raise UsageError("`body` needs `n_features`: the number of channels or features that come out of it. "
                      "Pass e.g. n_features=512.")
 
@@ -77,15 +78,15 @@ def create_vision_model(
     arch_args:dict|None=None, # 'img_size', 'drop_rate' or 'drop_path_rate' of a timm model
     normalize:bool=False, # Let the body normalize images with the statistics of its training? Otherwise the data must
     body:nn.Module|None=None, # A body of your own, instead of `arch`; it does its own normalization
-    n_features:int|None=None, # With `body`: its number of channels (b, c, h, w) or features (b, c)
+    n_features:int|None=None, # With `body`: its number of channels or features; `None`: its attribute of this name
 ) -> nn.Sequential: # Body and head
     "Create a model: a body from timm or torchvision with a new head"
     head = dict(concat_pool=concat_pool, lin_ftrs=lin_ftrs, ps=ps, first_bn=first_bn, bn_final=bn_final,
                 lin_first=lin_first, y_range=y_range)
     if body is None:
-        name = arch_name(arch)
-        body,n,maps = load_body(name, weights, pretrained, n_in=n_in, pool=pool, arch_args=arch_args)
-    else: name,n,maps = None,_check_n_features(n_features),pool
+        name,body = arch_name(arch),create_body(arch, n_in, pretrained, weights=weights, pool=pool, arch_args=arch_args)
+        n,maps = body.n_features,body.maps
+    else: name,n,maps = None,_find_n_features(body, n_features),pool
     top = create_head(n, n_out, pool=maps, **head) if custom_head is None else custom_head
     model = _to_channels_last(nn.Sequential(body, top))
     if init is not None: apply_init(model[1], init)

@@ -61,7 +61,8 @@ def _from_corner(matrix, size):
 class _Change:
     "One change, at a strength from -1 to 1, of an image and of what belongs to it"
     def __init__(self, name, strength, im):
-        self.size,self.full,self.matrix = im.size,full_size(im),None
+        self.matrix:tuple = ()
+        self.size,self.full = im.size,full_size(im)
         if name in _moves:
             matrix,most = _moves[name]
             self.matrix = _from_corner(matrix(strength*most), im.size)
@@ -71,14 +72,15 @@ class _Change:
 
     def image(self, x):
         "Return an image or a mask after the change; the colors of a mask mean something and stay"
-        if self.matrix is None: return x if isinstance(x, PILMask) else type(x).create(self.recolor(x, self.amount))
+        if not self.matrix: return x if isinstance(x, PILMask) else type(x).create(self.recolor(x, self.amount))
         how = Image.Resampling.NEAREST if isinstance(x, PILMask) else Image.Resampling.BILINEAR
         return type(x).create(x.transform(x.size, Image.Transform.AFFINE, (*self.matrix[0], *self.matrix[1]), how))
 
     def points(self, x):
         "Return where the points `x` (..., 2) of the whole image are; a loader may have opened a smaller one"
         scale = torch.tensor([f/s for f,s in zip(self.full, self.size)])
-        inverse = torch.linalg.inv(torch.tensor([*self.matrix, (0, 0, 1)], dtype=torch.float64)).float()
+        a,b = self.matrix
+        inverse = torch.linalg.inv(torch.tensor([a, b, (0, 0, 1)], dtype=torch.float64)).float()
         return ((x/scale) @ inverse[:2,:2].T + inverse[:2,2])*scale
 
 # %% ../../nbs/vision/15_trivial.ipynb #d718fcfd
@@ -104,8 +106,8 @@ class TrivialAugment(RandTransform):
     def _(self, x:Image.Image, params): return x if params is None else params.image(x)
     @encodes.register
     def _(self, x:TensorPoint, params):
-        if params is None or params.matrix is None: return x
+        if params is None or not params.matrix: return x
         return TensorPoint(params.points(x.as_subclass(Tensor).float()), canvas_size=params.full[::-1])
     @encodes.register
     def _(self, x:TensorBBox, params):
-        return x if params is None or params.matrix is None else place_boxes(x, params.points, params.full[::-1])
+        return x if params is None or not params.matrix else place_boxes(x, params.points, params.full[::-1])
