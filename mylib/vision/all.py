@@ -59,7 +59,8 @@ from .foreign import ImageTransform
 from .shorthand import (Flip, Dihedral, Rotate, Zoom, Warp, Brightness, Contrast,
     Saturation, Hue, RandomResizedCropGPU)
 from .head import create_head
-from .body import TimmBody, TorchvisionBody, create_body, model_stats
+from .body import TimmBody, TorchvisionBody, model_stats
+from .weights import create_body
 from .model import create_vision_model
 from .groups import default_split
 from .block import ImageBlock

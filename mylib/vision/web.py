@@ -37,7 +37,8 @@ def search_images(
 ) -> L: # Addresses of images
     "Search the web for images, and return their addresses"
     check_whole('max_images', max_images)
-    try: from ddgs import DDGS
+    try:
+        from ddgs import DDGS
     except ImportError as e:
         raise UsageError("`search_images` needs the package `ddgs`. Install it: pip install 'mylib[search]'.") from e
     try: found = DDGS().images(str(term), max_results=max_images)
