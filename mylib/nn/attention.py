@@ -24,7 +24,9 @@ from .blocks import ConvLayer
 from .layers import Module, NormType
 
 # %% ../../nbs/nn/04_attention.ipynb #62bc173e
-def _make_conv(ni, nf, ndim): return ConvLayer(ni, nf, 1, ndim=ndim, norm_type=NormType.Spectral, act_cls=None, bias=False)
+def _make_conv(ni, nf, ndim):
+    "Create a convolution with spectral normalization and nothing else"
+    return ConvLayer(ni, nf, 1, ndim=ndim, norm_type=NormType.Spectral, act_cls=None, bias=False)
 
 def _check_channels(n):
     if n<8: raise UsageError(f"Queries have an eighth of the channels, but there are only {n}. Use 8 channels or more.")

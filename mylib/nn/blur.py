@@ -31,7 +31,7 @@ def binomial_filter(
 
 # %% ../../nbs/nn/05_blur.ipynb #e68380f9
 class BlurPool(Module):
-    "Blur with a binomial filter, then take every `stride`-th pixel ([Zhang](https://arxiv.org/abs/1904.11486), section 3)"
+    "Blur with a binomial filter, then take every `stride`-th pixel ([Zhang](https://arxiv.org/abs/1904.11486), sec. 3)"
     def __init__(self,
         stride:int=2, # 2 halves the size, rounded up
         filt_size:int=3, # Weights of the filter along each axis, 2 or more

@@ -16,4 +16,5 @@ from ..core.part import parts_table
 # %% ../../nbs/nn/50_parts.ipynb #9e485aff
 parts = parts_table(
     blocks='simple_cnn small_resnet',
+    xresnet='xresnet',
 )

@@ -1,8 +1,8 @@
 """One full, checked name for every architecture of timm and torchvision
 
 Users name an architecture in several ways: `'convnext_tiny'`, `'timm.resnet18'`, or torchvision's function
-`resnet18`. `arch_name` turns each of them into one full name and refuses names that neither library knows. It builds
-nothing; `mylib.vision.body` does.
+`resnet18`. The networks of `mylib.nn.xresnet` are named in the same ways. `arch_name` turns each of them into one
+full name and refuses names that no library knows. It builds nothing; `mylib.vision.body` does.
 
 Docs: https://mylib-team.github.io/mylib/vision/arch.html.md"""
 
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from torchvision import models
 
 from ..core.core import UnknownName, UsageError, near, note
+from ..nn.xresnet import xresnet, xresnet_names
 
 # %% ../../nbs/vision/21_arch.ipynb #c157aeb6
 def load_timm():
@@ -28,6 +29,12 @@ def load_timm():
     return timm
 
 # %% ../../nbs/vision/21_arch.ipynb #c3bdfb74
+def _check_own(name):
+    "Return `name` if it is an XResNet"
+    if name in xresnet_names(): return name
+    raise UnknownName(f"There is no model `{name}`.{near(name, xresnet_names())} "
+                      "`xresnet_names()` lists those of mylib.")
+
 def _check_torchvision(name):
     "Return `name` if it is a model of torchvision"
     known = models.list_models(module=models)
@@ -58,6 +65,7 @@ def _name_function(arch):
     name,module = getattr(arch, '__name__', ''), getattr(arch, '__module__', None) or ''
     if name in models.list_models(module=models) and models.get_model_builder(name) is arch:
         return f'torchvision.{name}'
+    if name in xresnet_names() and module==xresnet.__module__: return f'mylib.{name}'
     if module.startswith('timm.models') and not isinstance(arch, type): return f'timm.{_check_timm(name)}'
     raise UsageError(f"`arch` is {arch!r}, which is neither a name of timm nor a model function of torchvision. "
                      "For a model of your own pass `body=` (without its classifier) and `n_features=` "
@@ -66,10 +74,11 @@ def _name_function(arch):
 
 # %% ../../nbs/vision/21_arch.ipynb #2699ab9d
 def arch_name(
-    arch:str|Callable, # A name of timm, a function of torchvision, or either as 'timm.name', 'torchvision.name'
-) -> str: # 'timm.name' or 'torchvision.name'
+    arch:str|Callable, # A name of timm, a function of torchvision, an XResNet; or 'timm.name', 'torchvision.name'
+) -> str: # 'timm.name', 'torchvision.name' or 'mylib.name'
     "Return the full name of an architecture, after checking that it exists"
     if not isinstance(arch, str): return _name_function(arch)
     library,_,name = arch.partition('.')
+    if arch in xresnet_names() or library=='mylib': return f"mylib.{_check_own(name or arch)}"
     if library=='torchvision': return f'torchvision.{_check_torchvision(name)}'
     return f"timm.{_check_timm(name if library=='timm' else arch)}"

@@ -25,6 +25,7 @@ from torchvision import models
 
 from ..core.core import OutOfRange, UsageError, near
 from ..nn.mode import eval_mode
+from ..nn.xresnet import xresnet
 from .arch import arch_name
 
 # %% ../../nbs/vision/22_body.ipynb #7d988912
@@ -59,9 +60,9 @@ class TimmBody(nn.Module):
 
 # %% ../../nbs/vision/22_body.ipynb #fa868405
 class TorchvisionBody(nn.Module):
-    "Compute features with a torchvision model: the output of its submodules `steps`, or without them its pooled rows"
+    "Compute features with a torchvision model or an XResNet: the output of `steps`, or without them its pooled rows"
     def __init__(self,
-        model:nn.Module, # A model of torchvision whose classifier is `nn.Identity()`
+        model:nn.Module, # A model of torchvision, or an XResNet, whose classifier is `nn.Identity()`
         steps:Sequence[str|Callable]=(), # Names of submodules, or functions, that compute the feature maps in order
     ):
         super().__init__()
@@ -140,6 +141,7 @@ _families = { # Start of the name: (classifier, what computes the feature maps; 
     'wide_resnet': ('fc', _resnet_steps),
     'regnet': ('fc', ('stem', 'trunk_output')),
     'shufflenet': ('fc', _shufflenet_steps),
+    'x': ('fc', ('stem', 'maxpool', 'layers')), # XResNets
     'mnasnet': ('classifier', ('layers',)),
     'googlenet': ('fc', ()),
     'inception': ('fc', ()),
@@ -183,15 +185,20 @@ def _make_timm_body(name, n_in, pool, args, pretrained):
                          "Choose another model, such as 'convnext_tiny'.") from e
     return body
 
-def _make_torchvision_body(name, n_in, pool, args):
-    "Return the body"
-    if args:
-        raise UsageError(f"`arch_args` {args} are for models of timm; `{name}` is one of torchvision. Omit them.")
-    classifier,steps = _find_family(name)
+def _make_torchvision(name, n_in):
+    "Return a whole model"
     options = dict(aux_logits=False, init_weights=False) if _is_inception(name) else {}
     model = models.get_model(name, weights=None, **options)
-    setattr(model, classifier, nn.Identity())
     if n_in!=3: change_channels_(model, n_in)
+    return model
+
+def _make_chain_body(library, name, n_in, pool, args):
+    "Return the body of a model of torchvision or of ours"
+    if args:
+        raise UsageError(f"`arch_args` {args} are for models of timm; `{name}` is one of {library}. Omit them.")
+    classifier,steps = _find_family(name)
+    model = xresnet(name, c_in=n_in) if library=='mylib' else _make_torchvision(name, n_in)
+    setattr(model, classifier, nn.Identity())
     body = TorchvisionBody(model, steps if pool else ())
     shape = output_shape(body, (n_in, 224, 224))
     body.maps,body.n_features = len(shape)==3,shape[0]
@@ -210,7 +217,7 @@ def build_body(
     library,_,name = arch_name(arch).partition('.')
     args = check_arch_args(arch_args)
     if library=='timm': body = _make_timm_body(name, n_in, pool, args, pretrained)
-    else: body = _make_torchvision_body(name, n_in, pool, args)
+    else: body = _make_chain_body(library, name, n_in, pool, args)
     body.arch_name,body.n_in = f'{library}.{name}',n_in
     return body
 
@@ -232,7 +239,7 @@ def model_stats(
     "Return the mean and std of the images that the body was trained on"
     body = model[0]
     if isinstance(body, TimmBody): mean,std = (list(body.model.pretrained_cfg[o]) for o in ('mean', 'std'))
-    elif not isinstance(body, TorchvisionBody): return None
+    elif not isinstance(body, TorchvisionBody) or body.arch_name.startswith('mylib.'): return None
     elif _is_inception(_find_model_name(body)): mean,std = [.5]*3,[.5]*3
     else: mean,std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     return (mean, std) if body.n_in==3 else tuple([sum(o)/len(o)]*body.n_in for o in (mean, std))

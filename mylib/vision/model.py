@@ -46,7 +46,7 @@ def build_vision_model(
     "Build a model from a description"
     body = build_body(arch, n_in=n_in, pool=pool, arch_args=arch_args)
     model = _to_channels_last(nn.Sequential(body, create_head(body.n_features, n_out, pool=body.maps, **head)))
-    if normalize: body.normalize = ByStats(*model_stats(model))
+    if normalize and model_stats(model) is not None: body.normalize = ByStats(*model_stats(model))
     return model
 
 # %% ../../nbs/vision/24_model.ipynb #4a329991

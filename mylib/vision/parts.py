@@ -26,4 +26,4 @@ parts['model'] = 'model', 'build_vision_model'
 parts['unet'] = 'unet', 'build_unet_model'
 
 # %% ../../nbs/vision/50_parts.ipynb #44e9ffee
-loose_args = dict(model=dict(y_range=check_y_range), unet=dict(y_range=check_y_range)) # model to argument to what checks it
+loose_args = dict(model=dict(y_range=check_y_range), unet=dict(y_range=check_y_range)) # to argument to check

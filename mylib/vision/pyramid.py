@@ -13,8 +13,9 @@ Docs: https://mylib-team.github.io/mylib/vision/pyramid.html.md"""
 __all__ = ['TimmPyramid', 'ChainPyramid', 'create_pyramid']
 
 # %% ../../nbs/vision/26_pyramid.ipynb #c18f334a
-import difflib
+import difflib, logging
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -65,8 +66,8 @@ class ChainPyramid(nn.Module):
         shapes = [tuple(o.shape) for o in run_empty(self, size)]
         self.levels = _find_levels(shapes)
         if self.levels is None or len(self.levels)<2:
-            raise UsageError(f"The outputs of the body are {', '.join(str(o[1:]) for o in shapes[:8])}: no feature maps "
-                             "that shrink step by step. Pass another body, such as create_body('resnet18').")
+            raise UsageError(f"The outputs of the body are {', '.join(str(o[1:]) for o in shapes[:8])}: no feature "
+                             "maps that shrink step by step. Pass another body, such as create_body('resnet18').")
         self.channels = [shapes[i][1] for i in self.levels]
     def forward(self, x): # (b, c, h, w) -> a list of (b, c, h, w)
         maps = []
@@ -99,6 +100,15 @@ def _no_pyramid(name):
                       f"is nothing to build a U-Net on. Models that have one: {', '.join(_list_near(name))}.")
 
 # %% ../../nbs/vision/26_pyramid.ipynb #80251f58
+@contextmanager
+def _quiet_timm():
+    "Without timm's warning that a pyramid does not use the classifier's weights, which is meant"
+    log = logging.getLogger('timm.models._builder')
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try: yield
+    finally: log.setLevel(level)
+
 def _load_timm(name, n_in, pretrained, weights, args):
     "Return timm's model of the features, with weights"
     short,kwargs = name.partition('.')[2],{}
@@ -109,7 +119,7 @@ def _load_timm(name, n_in, pretrained, weights, args):
     with torch.device('meta'): has_maps = _make_timm(short, n_in, args) is not None
     if not has_maps: raise _no_pyramid(short)
     if weights is None and pretrained: return from_hub(name, lambda: _make_timm(short, n_in, args, pretrained=True))
-    return _make_timm(short, n_in, args, **kwargs)
+    with _quiet_timm(): return _make_timm(short, n_in, args, **kwargs)
 
 def _load_chain(name, n_in, pretrained, weights, args, size):
     "Return the pyramid of a model of torchvision"

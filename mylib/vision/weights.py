@@ -82,10 +82,10 @@ def _download(name, fetch):
                          "safetensors file, or `pretrained=False` to train from scratch.") from e
 
 def _check_has_weights(library, name):
-    "Refuse a model of timm without pre-trained weights"
+    "Refuse a model without pre-trained weights"
     import timm
-    if library=='timm' and not timm.is_model_pretrained(name):
-        raise UsageError(f"timm has no pre-trained weights for `{name}`. Pass `pretrained=False` to train "
+    if library=='mylib' or library=='timm' and not timm.is_model_pretrained(name):
+        raise UsageError(f"{library} has no pre-trained weights for `{name}`. Pass `pretrained=False` to train "
                          "from scratch, or `weights=` a local safetensors file.")
 
 def _check_online(name):
@@ -118,8 +118,8 @@ def _load_body(name, n_in, pretrained, weights, **kwargs):
     body = build_body(name, n_in=n_in, **kwargs)
     if weights is not None: load_weights_(body, read_weights(weights), f'The weights in {weights}')
     elif is_hub:
-        best = models.get_model_weights(short).DEFAULT
-        load_weights_(body, from_hub(name, lambda: best.get_state_dict(progress=True, check_hash=True)))
+        def fetch(): return models.get_model_weights(short).DEFAULT.get_state_dict(progress=True, check_hash=True)
+        load_weights_(body, from_hub(name, fetch))
     return body
 
 # %% ../../nbs/vision/23_weights.ipynb #3704646b
@@ -130,9 +130,11 @@ def _cut_own(arch, n_in, pretrained, cut):
     if n_in!=3: change_channels_(model, n_in)
     body = cut(model) if callable(cut) else nn.Sequential(*list(model.children())[:cut])
     if not isinstance(body, nn.Module):
-        raise WrongType(f"`cut` returned {type(body).__name__}, but the body must be a module. Return an nn.Sequential.")
+        raise WrongType(f"`cut` returned {type(body).__name__}, but the body must be a module. "
+                        "Return an nn.Sequential.")
     try: shape = output_shape(body, (n_in, 64, 64))
-    except Exception as e: raise UsageError(f"The model, cut at {cut!r}, fails on an image: {e}. Pass another `cut`.") from e
+    except Exception as e:
+        raise UsageError(f"The model, cut at {cut!r}, fails on an image: {e}. Pass another `cut`.") from e
     if not shape: raise UsageError(f"The model, cut at {cut!r}, does not return one tensor. Pass another `cut`.")
     body.n_features,body.maps = shape[0],len(shape)==3
     return body
@@ -141,15 +143,15 @@ def _check_cut(arch, cut):
     "Raise a `UsageError` if `arch` is of a library, whose models are not cut"
     try: name = arch_name(arch)
     except UsageError: return
-    raise UsageError(f"`cut` is {cut!r}, but `{name}` is not cut: its library says where the features end, and the body "
-                     "is what comes before the classifier. Omit `cut`; it is for a function or a model of your own.")
+    raise UsageError(f"`cut` is {cut!r}, but `{name}` is not cut: its library says where the features end, and "
+                     "the body is what comes before the classifier. Omit `cut`; it is for a model of your own.")
 
 # %% ../../nbs/vision/23_weights.ipynb #a1b2baf6
 def create_body(
-    arch:str|Callable|nn.Module, # A name of timm or a function of torchvision; with `cut` a function or model of your own
+    arch:str|Callable|nn.Module, # A name of timm or a function of torchvision; with `cut` your own
     n_in:int=3, # Number of channels of the images
     pretrained:bool=True, # Start from the weights of the hub, downloaded the first time? Otherwise from random ones
-    cut:int|Callable|None=None, # Your own model: how many children to keep (-2: all but the last two), or what cuts it
+    cut:int|Callable|None=None, # Your own: children to keep (-2: all but the last two), or what cuts it
     *,
     weights:str|Path|None=None, # A local safetensors file of the whole model, instead of the hub's
     pool:bool=True, # Return feature maps if the model has them? Otherwise rows, pooled in the model's own way
@@ -159,5 +161,6 @@ def create_body(
     if cut is None: return _load_body(arch_name(arch), n_in, pretrained, weights, pool=pool, arch_args=arch_args)
     if not isinstance(arch, nn.Module): _check_cut(arch, cut)
     if weights is not None or arch_args is not None or not pool:
-        raise UsageError("`weights`, `arch_args` and `pool` are for models of timm and torchvision. Omit them with `cut`.")
+        raise UsageError("`weights`, `arch_args` and `pool` are for models of timm and torchvision. "
+                         "Omit them with `cut`.")
     return _cut_own(arch, n_in, pretrained, cut)
