@@ -152,9 +152,9 @@ class PointBlock(TargetBlock):
         if not self.clip and not torch.equal(inside, plain):
             k = int((inside!=plain).any(1).nonzero()[0])
             x,y = plain[k].tolist()
-            raise UsageError(f"point {k} is at ({x:g}, {y:g}), outside of the image of {w} x {h} pixels. Check `get_y`, "
-                             "which must return x before y, in pixels of the whole image. To move such points to the "
-                             "edge, pass PointBlock(clip=True).")
+            raise UsageError(f"point {k} is at ({x:g}, {y:g}), outside of the image of {w} x {h} pixels. Check "
+                             "`get_y`, which must return x before y, in pixels of the whole image. To move such points "
+                             "to the edge, pass PointBlock(clip=True).")
         return TensorPoint(inside, canvas_size=(h, w))
 
     def wrap(self, x, batch): return TensorPoint(x, canvas_size=batch_size_of(batch))
