@@ -21,6 +21,7 @@ parts = parts_table(
     block='ImageBlock',
     mask='OpenMask MaskBlock',
     point='ToPoints ScalePoints as_points PointLoss point_distance PointBlock',
+    box='ToBoxes ScaleBoxes BBoxBlock BBoxLblBlock',
 )
 parts['model'] = 'model', 'build_vision_model'
 parts['unet'] = 'unet', 'build_unet_model'
