@@ -262,7 +262,7 @@ class Augments(_Resampled):
         n,shape = found
         both = Drawn(n, shape, shape)
         for tfm in self.tfms:
-            drawn = tfm.draw_for(n, both.size, gen, training)
+            drawn:Drawn = tfm.draw_for(n, both.size, gen, training)
             matrices = [o for o in (both.matrix, drawn.matrix) if o is not None]
             both.matrix = functools.reduce(torch.matmul, matrices) if matrices else None
             both.size,both.light = drawn.size,both.light+drawn.light
