@@ -14,13 +14,11 @@ __all__ = ['split_names', 'Images', 'Digits', 'mask_folders', 'pair_masks', 'Mas
 from bisect import bisect_left
 from pathlib import Path
 
-import numpy as np
-
 from ..core.core import MissingFile, UsageError, note, reworded
 from ..core.samples import digits_folder
 from ..train.metrics import accuracy
 from ..nn.blocks import small_resnet
-from ..data.block import CategoryBlock, MultiCategoryBlock, RegressionBlock
+from ..data.block import CategoryBlock, RegressionBlock
 from ..data.datablock import DataBlock
 from ..data.items import get_image_files, image_extensions, parent_label
 from ..data.split import IndexSplitter, find_split_folders
@@ -98,7 +96,8 @@ class Images(Application):
     words = {**common_words, 'valid': None, 'arch': 'resnet18', 'size': 224, 'weights': None, 'pretrained': True,
              'workers': None}
 
-    def claims(self, path, _args): return path.is_dir() and mask_folders(path) is None and read_labels(path) is None
+    def claims(self, path, _args):
+        return path.is_dir() and mask_folders(path) is None and read_labels(path) is None
     def loaders(self, path, args):
         if not path.is_dir():
             raise MissingFile(f"There is no folder {path}. Pass {kinds[self.name]}; the current folder is "
@@ -137,9 +136,9 @@ class Digits(Images):
                              "Name a folder of images to use --arch.")
         tfms = aug_transforms(do_flip=False, max_rotate=12, min_zoom=0.9, max_zoom=1.15, max_warp=0.15,
                               max_lighting=0.1, pad_mode='zeros')
-        return ImageDataLoaders.from_folder(digits_folder(), valid_pct=held_share(args.valid), seed=args.seed, bs=args.bs,
-                                            device=args.device, num_workers=args.workers, img_cls=PILImageBW,
-                                            batch_tfms=tfms)
+        return ImageDataLoaders.from_folder(digits_folder(), valid_pct=held_share(args.valid), seed=args.seed,
+                                            bs=args.bs, device=args.device, num_workers=args.workers,
+                                            img_cls=PILImageBW, batch_tfms=tfms)
     def learner(self, dls, args, out):
         return Learner(dls, small_resnet(n_in=1, n_out=dls.c), metrics=args.metrics or accuracy, path=out)
 
@@ -164,12 +163,14 @@ def pair_masks(
     names,pairs = [n for n,_ in ordered],{}
     for image in images:
         i = bisect_left(names, image.stem)
-        near = [m for n,m in ordered[i:i+50] if n==image.stem or n.startswith(image.stem) and not n[len(image.stem)].isalnum()]
-        if near: pairs[image] = near[0]
+        near = [(n[len(image.stem):], m) for n,m in ordered[i:i+50] if n.startswith(image.stem)]
+        fits = [m for more,m in near if not more[:1].isalnum()]
+        if fits: pairs[image] = fits[0]
     lost = [o for o in images if o not in pairs]
     if not lost: return pairs
-    raise MissingFile(f"{len(lost)} of {len(images)} images have no mask, such as {lost[0]}. A mask has the name of its "
-                      f"image, such as {lost[0].stem}.png or {lost[0].stem}_mask.png. Add the masks, or remove the images.")
+    raise MissingFile(f"{len(lost)} of {len(images)} images have no mask, such as {lost[0]}. A mask has the name of "
+                      f"its image, such as {lost[0].stem}.png or {lost[0].stem}_mask.png. Add the masks, or remove the "
+                      "images.")
 
 # %% ../../nbs/deploy/09_image_apps.ipynb #e8e390cc
 class Masks(Images):
@@ -203,14 +204,15 @@ class Labeled(Images):
     def loaders(self, path, args):
         found = read_labels(path)
         if found is None:
-            raise UsageError(f"{path} is not {kinds[self.name]}. One of its columns must have the names of images, and "
-                             "these must be in the folder of the table, or in a folder there.")
+            raise UsageError(f"{path} is not {kinds[self.name]}. One of its columns must have the names of images, "
+                             "and these must be in the folder of the table, or in a folder there.")
         if args.classes and args.numbers: raise UsageError("--classes and --numbers contradict each other. Pass one.")
         file,df,images = found
         target = find_target(df, images.column, args.target)
         sep = None if args.classes or args.numbers else find_separator(df[target])
         if sep is not None:
-            note(f"The texts in {target!r} are split at {sep!r} into several labels. If each is one class, pass --classes.")
+            note(f"The texts in {target!r} are split at {sep!r} into several labels. If each is one class, pass "
+                 "--classes.")
         block = CategoryBlock if args.classes else RegressionBlock if args.numbers else None
         split = dict(valid_col='is_valid') if args.valid is None and 'is_valid' in df else \
             dict(valid_pct=held_share(args.valid or 0.2))

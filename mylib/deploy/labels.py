@@ -71,10 +71,11 @@ def find_target(
     if target is not None:
         check_columns(df, [target], '--target')
         return target
-    rest = [o for o in df.columns if o!=names]
+    rest = [o for o in df.columns if o not in (names, 'is_valid')]
     usual = [o for o in rest if str(o).lower() in _usual]
     if not rest: raise UsageError(f"The table has no column beside {names!r}, so there is nothing to predict.")
-    found = usual[0] if usual else next((o for o in list(df.columns)[list(df.columns).index(names)+1:]), rest[0])
+    after = list(df.columns)[list(df.columns).index(names)+1:]
+    found = usual[0] if usual else next((o for o in after if o in rest), rest[0])
     if len(rest)>1: note(f"The column {found!r} is taken for the labels. For another one pass --target COLUMN.")
     return found
 

@@ -235,8 +235,9 @@ _kinds:dict = { # Kind of target to how it is looked at, and what shows it
 
 def _judged(learn, n):
     "The sections that look at the validation set"
-    found = [v for kind,v in _kinds.items() if len(learn.dls.targets)==1 and isinstance(learn.dls.targets.blocks[0], kind)]
+    blocks = learn.dls.targets.blocks
+    found = [v for kind,v in _kinds.items() if len(blocks)==1 and isinstance(blocks[0], kind)]
     cls,show = found[0] if found else (Interpretation, None)
     with learn.no_bar(): interp = cls.from_learner(learn)
-    draws = learn.dls.layout.is_grid and any(b.drawn for b in learn.dls.targets.blocks)
+    draws = learn.dls.layout.is_grid and any(b.drawn for b in blocks)
     return [*([show(interp)] if show else []), (drawn_section if draws else _worst)(interp, n)]

@@ -101,8 +101,10 @@ def html_legend(
 ) -> str: # HTML; empty if the Blocks explain no colors
     "Explain the colors in which the Blocks draw samples"
     colors = {t: c for b,values in zip(blocks, zip(*samples)) for t,c in b.legend(values).items()}
-    def square(color): return f'<span style="color:{to_hex(color)}">&#9632;</span>'
-    return f"<p>{' &nbsp; '.join(f'{square(c)} {esc(visible(t))}' for t,c in colors.items())}</p>" if colors else ''
+    def entry(text, color):
+        square = f'<span style="color:{to_hex(color)}">&#9632;</span>'
+        return f'<span style="white-space:nowrap">{square} {esc(visible(text))}</span>'
+    return f"<p>{' &nbsp; '.join(entry(*o) for o in colors.items())}</p>" if colors else ''
 
 # %% ../../nbs/deploy/04_sections.ipynb #89899442
 def labels_section(
@@ -123,8 +125,10 @@ def masks_section(
     "Return a row for each class of pixels: how well it is found"
     scores = interp.scores().sort_values('pixels', ascending=False)
     total = max(1, scores.pixels.sum())
-    rows = [[visible(str(name)), *map(float, (r.jaccard, r.recall, r.precision, r.pixels/total))] for name,r in scores.iterrows()]
-    return section('Classes of pixels', html_table(['class', 'jaccard', 'recall', 'precision', 'share of pixels'], rows))
+    rows = [[visible(str(name)), *map(float, (r.jaccard, r.recall, r.precision, r.pixels/total))]
+            for name,r in scores.iterrows()]
+    heads = 'class', 'jaccard', 'recall', 'precision', 'share of pixels'
+    return section('Classes of pixels', html_table(heads, rows))
 
 def drawn_section(
     interp:Interpretation, # Of masks, points or boxes

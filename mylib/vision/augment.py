@@ -229,7 +229,9 @@ class Augment(_Resampled):
 
     def draw(self, xs, gen, training):
         found = _find_batch_shape(xs)
-        return None if found is None else self.draw_for(*found, gen, training)
+        if found is None: return None
+        n,shape = found
+        return self.draw_for(n, shape, gen, training)
 
     def draw_for(self,
         n:int, # Number of images
