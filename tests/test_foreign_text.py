@@ -1,5 +1,5 @@
 """Names and labels that somebody else wrote: no terminal obeys them, no output chokes on them, no model file carries what is dangerous"""
-import json, os, subprocess, sys
+import io, json, os, subprocess, sys
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def test_every_dangerous_label_is_told_before_a_training(tmp_path, capsys):
 
 
 @posix_names
-def test_names_that_are_no_utf8(tmp_path):
+def test_names_that_are_no_utf8(tmp_path, monkeypatch):
     "Classes of such names are told before the training, such files are trained on and predicted, whatever the output can print"
     root,rng = os.fsencode(tmp_path),np.random.default_rng(0)
 
@@ -73,10 +73,21 @@ def test_names_that_are_no_utf8(tmp_path):
         done = subprocess.run([sys.executable, '-c', code, *words], capture_output=True, cwd=root, env={**os.environ, **env}, timeout=600)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
+    def run_here(*words, encoding, errors='strict'):
+        "The same in this process, with an output of this encoding"
+        out,err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors=e) for e in (errors, 'backslashreplace'))
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, 'stdout', out)
+        monkeypatch.setattr(sys, 'stderr', err)
+        try: code = main([os.fsdecode(o) for o in words])
+        finally: monkeypatch.undo()
+        for o in out,err: o.flush()
+        return code, out.buffer.getvalue().decode(), err.buffer.getvalue().decode()
+
     photos(b'bad', b'caf\xe9', b'tea')
     photos(b'gr\xfc\xdfe', b'coffee', b'tea')
     how = '--arch', 'mobilenetv2_100', '--no-pretrained', '--epochs', '1', '--size', '32', '--bs', '8', '--lr', '1e-3'
-    code,out,err = run('train', b'bad', *how)
+    code,out,err = run_here('train', b'bad', *how, encoding='utf-8')
     assert [o.split(' ')[0:2][1] for o in err.splitlines()]==['note:', 'The'], err # said with the loaders, and refused
     assert code==2 and r"'caf\xe9' with a byte that is not UTF-8" in err and 'Rename the folder' in err
     code,out,err = run('train', b'gr\xfc\xdfe', *how, PYTHONIOENCODING='ascii')
@@ -84,10 +95,11 @@ def test_names_that_are_no_utf8(tmp_path):
     page = (tmp_path/'runs'/os.fsdecode(b'gr\xfc\xdfe')/'report.html').read_text(encoding='utf-8')
     assert r'bild \xfc\x1b[31m' in page and '\x1b' not in page
     file,model = os.path.join(root, b'gr\xfc\xdfe', b'tea', b'bild \xfc\x1b[31m 0.png'),b'runs/gr\xfc\xdfe/model.mylib'
-    for env in {},dict(PYTHONIOENCODING='ascii'),dict(PYTHONIOENCODING='utf-8:strict'):
-        code,out,err = run('predict', model, file, **env)
+    for encoding in None,'ascii','utf-8':
+        ask = (lambda *words: run('predict', *words)) if encoding is None else (lambda *words: run_here('predict', *words, encoding=encoding))
+        code,out,err = ask(model, file)
         assert code==0 and not err and r'bild \xfc\x1b[31m 0.png' in out and out.rstrip('\n').replace('\t', '').isprintable()
-        code,out,err = run('predict', model, file, '--json', **env)
+        code,out,err = ask(model, file, '--json')
         assert code==0 and not err and os.fsencode(json.loads(out)['file'])==file
 
 
