@@ -51,7 +51,7 @@ from .tta import combine_views
 from .compiling import why_not_compiled
 from .lr_find import LRFinder, SuggestedLRs, default_steps, find_lr, minimum, plot_lr_find, steep
 from .bundle import describe_learner, write_bundle
-from .summary import layer_table, learner_text
+from .summary import layer_table, learner_text, license_lines
 from .fitting import as_checkpoint, batch_advice, fitting_batches
 from .loop import loop_lines
 from .door import check_maker, check_objects, find_metric, not_loaders
@@ -460,6 +460,7 @@ class Learner:
         batch = self.dls.one_batch()
         self._place_model()
         print(layer_table(self.model, *batch[:self.dls.n_inp]))
+        for line in license_lines(self.model): print(line)
         print(f"\nLoss: {self.loss_func}\nOptimizer: {getattr(self.opt_func, '__name__', self.opt_func)}\nCallbacks: "
               f"{', '.join(map(repr, [self.recorder, *self._tables(), *self._callbacks()]))}")
 

@@ -46,8 +46,8 @@ def _try_size(model, n_in, side):
             own = getattr(getattr(model[0], 'model', None), 'pretrained_cfg', {}).get('input_size')
             size = side if side[0]!=side[1] else side[0]
             fix = f"Use Resize({own[-1]}), or pass arch_args=dict(img_size={size})" if own else "Use another Resize"
-            raise UsageError(f"The model cannot take images of {side[0]} x {side[1]} pixels: {str(e).rstrip('.')}. "
-                             f"{fix}.") from e
+            raise UsageError(f"The model cannot take images of {side[0]} x {side[1]} pixels: "
+                             f"{str(e).rstrip('.') or type(e).__name__}. {fix}.") from e
 
 # %% ../../nbs/vision/32_learner.ipynb #9903a715
 @concise
