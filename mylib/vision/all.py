@@ -14,14 +14,15 @@ __all__ = ['Image', 'TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'P
            'RandomResizedCrop', 'CropPad', 'RandomCrop', 'FlipItem', 'DihedralItem', 'ToTensor', 'IntToFloatTensor',
            'Normalize', 'Augment', 'aug_transforms', 'Flip', 'Dihedral', 'Rotate', 'Zoom', 'Warp', 'Brightness',
            'Contrast', 'Saturation', 'Hue', 'create_head', 'TimmBody', 'TorchvisionBody', 'create_body',
-           'create_vision_model', 'default_split', 'model_stats', 'ImageBlock', 'ImageDataLoaders', 'BBoxBlock',
-           'BBoxLblBlock', 'get_annotations', 'MaskBlock', 'NamedMask', 'OpenMask', 'PointBlock', 'PointLoss',
-           'point_distance', 'SegmentationDataLoaders', 'SegmentationInterpretation', 'vision_learner', 'models',
-           'alexnet', 'convnext_base', 'convnext_large', 'convnext_small', 'convnext_tiny', 'densenet121',
-           'densenet161', 'densenet169', 'densenet201', 'efficientnet_b0', 'efficientnet_b1', 'efficientnet_b2',
-           'efficientnet_b3', 'efficientnet_b4', 'efficientnet_b5', 'efficientnet_b6', 'efficientnet_b7',
-           'efficientnet_v2_l', 'efficientnet_v2_m', 'efficientnet_v2_s', 'googlenet', 'inception_v3', 'maxvit_t',
-           'mnasnet0_5', 'mnasnet1_0', 'mobilenet_v2', 'mobilenet_v3_large', 'mobilenet_v3_small', 'regnet_x_400mf',
+           'create_vision_model', 'default_split', 'model_stats', 'ImageBlock', 'ImageDataLoaders',
+           'MultiChannelImage', 'OpenChannels', 'read_channels', 'BBoxBlock', 'BBoxLblBlock', 'get_annotations',
+           'MaskBlock', 'NamedMask', 'OpenMask', 'PointBlock', 'PointLoss', 'point_distance',
+           'SegmentationDataLoaders', 'SegmentationInterpretation', 'vision_learner', 'models', 'alexnet',
+           'convnext_base', 'convnext_large', 'convnext_small', 'convnext_tiny', 'densenet121', 'densenet161',
+           'densenet169', 'densenet201', 'efficientnet_b0', 'efficientnet_b1', 'efficientnet_b2', 'efficientnet_b3',
+           'efficientnet_b4', 'efficientnet_b5', 'efficientnet_b6', 'efficientnet_b7', 'efficientnet_v2_l',
+           'efficientnet_v2_m', 'efficientnet_v2_s', 'googlenet', 'inception_v3', 'maxvit_t', 'mnasnet0_5',
+           'mnasnet1_0', 'mobilenet_v2', 'mobilenet_v3_large', 'mobilenet_v3_small', 'regnet_x_400mf',
            'regnet_x_800mf', 'regnet_y_400mf', 'regnet_y_800mf', 'resnet101', 'resnet152', 'resnet18', 'resnet34',
            'resnet50', 'resnext101_32x8d', 'resnext50_32x4d', 'shufflenet_v2_x0_5', 'shufflenet_v2_x1_0',
            'squeezenet1_0', 'squeezenet1_1', 'swin_b', 'swin_s', 'swin_t', 'swin_v2_b', 'swin_v2_s', 'swin_v2_t',
@@ -43,6 +44,7 @@ from ..data import all as data_face
 from ..data.all import *
 from mylib.vision.image import (TensorImage, TensorMask, TensorPoint, TensorBBox, PILImage, PILImageBW, PILMask,
     OpenImage)
+from .channels import MultiChannelImage, OpenChannels, read_channels
 from .decode import image_size
 from .pil import Image
 from .files import verify_image, verify_images, resize_image, resize_images
@@ -79,7 +81,8 @@ _all_ = ['Image', 'TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'PIL
          'Normalize', 'Augment', 'aug_transforms', 'Flip', 'Dihedral', 'Rotate', 'Zoom', 'Warp', 'Brightness',
          'Contrast', 'Saturation', 'Hue', 'create_head', 'TimmBody', 'TorchvisionBody', 'create_body',
          'create_vision_model', 'default_split', 'model_stats', 'ImageBlock', 'ImageDataLoaders',
-         'BBoxBlock', 'BBoxLblBlock', 'get_annotations', 'MaskBlock', 'NamedMask', 'OpenMask', 'PointBlock',
+         'MultiChannelImage', 'OpenChannels', 'read_channels', 'BBoxBlock', 'BBoxLblBlock',
+         'get_annotations', 'MaskBlock', 'NamedMask', 'OpenMask', 'PointBlock',
          'PointLoss', 'point_distance',
          'SegmentationDataLoaders', 'SegmentationInterpretation', 'vision_learner']
 
