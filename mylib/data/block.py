@@ -54,6 +54,7 @@ class TransformBlock:
     "What the library knows about one slot; this class knows only its steps"
     layout:Layout = TableLayout() # How samples are shown if this is the Block of their first input
     like:Tensor|None = None # A value of this slot, if it is a tensor of a class of its own, such as an image or a mask
+    drawn = False # Is a target drawn on the image, rather than written above it?
     beside = False # Are target and prediction drawn side by side, because one would hide the other?
 
     def __init__(self,
@@ -73,8 +74,9 @@ class TransformBlock:
     def wrap(self, x, _batch:tuple):
         "Return `x`, this slot of a `_batch`, as the type that batch transforms recognize: that of the samples"
         return x if self.like is None else as_type_of(x, self.like)
-    def check_sample(self, _x, _sample:tuple):
-        "Raise a `UsageError` if `_x`, this slot of a new `_sample`, does not fit its other slots, as they are opened"
+    def complete(self, x, _sample:tuple):
+        "Return `x`, this slot of a newly opened `_sample`, knowing its other slots; a `UsageError` if they do not fit"
+        return x
     def decode(self, x, _sample:tuple):
         "Undo the steps that made `x`, this slot of a `_sample` whose batch transforms are undone"
         for f in reversed(self.type_tfms):
@@ -91,8 +93,8 @@ class TransformBlock:
     def show_prediction(self, x, ctx=None):
         "Show a decoded prediction on the axes `ctx`, where the target may be shown too"
         return self.show(x, ctx=ctx)
-    def legend(self, _values:Sequence) -> dict:
-        "Return the colors that need an explanation where decoded `_values` are drawn: text to color"
+    def legend(self, _values:Sequence, _preds:Sequence=()) -> dict:
+        "Return the colors that need an explanation where decoded `_values` and `_preds` are drawn: text to color"
         return {}
 
     @property
@@ -126,7 +128,7 @@ class TargetBlock(TransformBlock):
     decoder:Callable = staticmethod(identity) # From prediction to what `decode` takes, if the loss has no `decodes`
     check_all = False # Are the steps cheap enough to try on every item before training?
     kind:str|None = None # 'categories', 'labels' or 'numbers', as a metric's `of`; `None`: not known
-    drawn = False # Is a value drawn on the image, rather than written above it?
+    large = False # Is a value as large as an image, so that the values of a whole set are not kept in memory?
 
     @property
     def n_out(self) -> int|None:
@@ -179,12 +181,13 @@ class _AsTarget(TargetBlock):
         self.block = block
         super().__init__(block.type_tfms)
     def collate(self, values, samples): return self.block.collate(values, samples)
+    def complete(self, x, sample): return self.block.complete(x, sample)
     def wrap(self, x, batch): return self.block.wrap(x, batch)
     def decode(self, x, sample): return self.block.decode(x, sample)
     def text(self, x): return self.block.text(x)
     def show(self, x, ctx=None): return self.block.show(x, ctx=ctx)
     def show_prediction(self, x, ctx=None): return self.block.show_prediction(x, ctx=ctx)
-    def legend(self, values): return self.block.legend(values)
+    def legend(self, values, preds=()): return self.block.legend(values, preds)
     def __repr__(self): return repr(self.block)
 
 def as_target(

@@ -14,7 +14,9 @@ __all__ = ['Interpretation']
 # %% ../../nbs/interpret/00_interpretation.ipynb #34e98c22
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,8 +36,10 @@ class Interpretation:
         targs, # Targets, (n, ...); a tuple if there are several targets
         decoded, # Decoded predictions, (n, ...); a tuple if there are several targets
         losses:torch.Tensor, # (n,), the loss of each sample
+        predict:Callable|None=None, # From a loader to predictions, targets and decoded, where these are `None` here
     ):
         self.dl,self.dls = dl,dls
+        self._predict:Any = predict
         self.preds,self.targs,self.decoded,self.losses = preds,targs,decoded,losses
 
     @classmethod
@@ -48,11 +52,25 @@ class Interpretation:
     ):
         "Predict all samples of a set, and keep the results"
         dl = learn.in_order(ds_idx, dl)
-        preds,targs,decoded,losses = learn.get_preds(dl=dl, with_decoded=True, with_loss=True, act=act)
-        if targs is None:
-            raise UsageError("These items have no targets, so nothing is right or wrong. "
-                             "Make the loader with test_dl(items, with_labels=True).")
+        predict = partial(learn.get_preds, with_decoded=True, act=act)
+        if any(b.large for b in learn.dls.targets.blocks): return cls._of_losses(dl, learn.dls, predict)
+        preds,targs,decoded,losses = predict(dl=dl, with_loss=True)
+        if targs is None: raise UsageError(_no_targets)
         return cls(dl, learn.dls, preds, targs, decoded, losses)
+
+    @classmethod
+    def _of_losses(cls, dl, dls, predict):
+        "Predict all samples of a set, and keep nothing but the losses and what `look` adds up"
+        new,losses = cls(dl, dls, None, None, None, torch.zeros(0), predict),[]
+        with isolated_rng():
+            for _,targs,decoded,loss in predict(dl=dl, with_loss=True, stream=True):
+                if targs is None: raise UsageError(_no_targets)
+                new.look(targs, decoded)
+                losses.append(loss)
+        new.losses = torch.cat(losses)
+        return new
+    def look(self, _targs, _decoded):
+        "Add up what is needed of a batch of targets and decoded predictions, if those of the set are not kept"
 
     def __len__(self): return len(self.losses)
     def __repr__(self): return f"{type(self).__name__} of {len(self)} samples, mean loss {self.losses.mean():.4f}"
@@ -69,6 +87,7 @@ class Interpretation:
 
     def is_wrong(self) -> torch.Tensor|None: # (n,) bool; `None`: no categories are predicted
         "Tell which predicted categories are not the target"
+        if self.decoded is None: return None
         slots = zip(self.dls.targets.blocks, _each(self.decoded), _each(self.targs))
         known = [(d, t.reshape(d.shape)) for b,d,t in slots if b.vocab is not None and d.ndim<3]
         found = [(d!=t).reshape(len(self), -1).any(1) for d,t in known]
@@ -81,6 +100,12 @@ class Interpretation:
         order,wrong = self.top_losses()[1],self.is_wrong()
         if wrong is not None and wrong.any(): order = order[wrong[order]]
         return order[:k].tolist()
+
+    def _values(self, idxs):
+        "Return predictions, decoded predictions and targets of some samples; where they were not kept, predict again"
+        if self.preds is not None: return [_take(o, idxs) for o in (self.preds, self.decoded, self.targs)]
+        preds,targs,decoded = self._predict(dl=our_loader(self.dl, 'Interpretation.answers').pick(idxs))
+        return preds,decoded,targs
 
     def samples(self,
         idxs:Sequence[int], # Positions in the set
@@ -96,8 +121,7 @@ class Interpretation:
     ) -> list[tuple]: # An `Answer` and the decoded targets for each sample
         "Return the predictions and the targets of some samples"
         samples = self.samples(idxs) if samples is None else samples
-        def rows(x): return self.dls.rows_of(_take(x, list(idxs)))
-        found = zip(rows(self.preds), rows(self.decoded), rows(self.targs), samples)
+        found = zip(*map(self.dls.rows_of, self._values(list(idxs))), samples)
         decode = self.dls.decode_targets
         return [(Answer(self.dls.targets, p, v, decode(v, s)), decode(t, s)) for p,v,t,s in found]
 
@@ -123,20 +147,37 @@ class Interpretation:
         if nrows and ncols: k = min(k, nrows*ncols)
         idxs,wrong = self.worst(k) if largest else self.top_losses(k, False)[1].tolist(),self.is_wrong()
         if largest and wrong is not None and (n := int(wrong.sum()))<min(k, len(self)): self._say_few(n)
+        draws = self.dls.layout.is_grid and any(b.drawn for b in self.dls.targets.blocks)
+        show = self._show_drawn if draws else self._show_verdicts
+        show(idxs, wrong, nrows=nrows, ncols=ncols, figsize=figsize)
+        if self.dls.layout.is_grid: keep_figure('top_losses', self.dls.path)
+
+    def _show_verdicts(self, idxs, wrong, **grid):
+        "Show the inputs of samples, with prediction, target and loss in words"
         samples = self.samples(idxs)
         files = [_file_name(self.dl.samples.item(i)) for i in idxs]
         rows = [(*row, *file) for row,file in zip(self.verdicts(idxs, samples), files)]
         names = ['prediction', 'target', 'loss', 'probability'][:len(rows[0])-len(files[0])] + ['file']*len(files[0])
+        decoded,right = [self.dl.samples.decode(s) for s in samples],None if wrong is None else (~wrong[idxs]).tolist()
+        self.dls.layout.remarks(decoded, rows, names, self.dls.blocks, self.dls.n_inp, right=right, **grid)
+
+    def _show_drawn(self, idxs, _wrong, **grid):
+        "Show samples with targets and predictions that are drawn, with the loss and the file in words"
+        samples = self.samples(idxs)
+        preds = [a.decoded for a,_ in self.answers(idxs, samples)]
+        remarks = [' / '.join((f'loss {self.losses[i]:.2f}', *_file_name(self.dl.samples.item(i)))) for i in idxs]
         decoded = [self.dl.samples.decode(s) for s in samples]
-        self.dls.layout.remarks(decoded, rows, names, self.dls.blocks, self.dls.n_inp, nrows=nrows, ncols=ncols,
-                                figsize=figsize, right=None if wrong is None else (~wrong[idxs]).tolist())
-        if self.dls.layout.is_grid: keep_figure('top_losses', self.dls.path)
+        self.dls.layout.results(decoded, preds, self.dls.blocks, self.dls.n_inp, remarks=remarks, **grid)
 
     def _say_few(self, n):
         "Say that there are fewer mistakes than were asked for"
         if n: note(f"Of {len(self)} answers {n} {'is' if n==1 else 'are'} wrong, and only these are shown. "
                    "`top_losses` returns other high losses.")
         else: note(f"All {len(self)} answers are right. The samples with the highest losses are shown.")
+
+# %% ../../nbs/interpret/00_interpretation.ipynb #e261243f
+_no_targets = ("These items have no targets, so nothing is right or wrong. "
+               "Make the loader with test_dl(items, with_labels=True).")
 
 # %% ../../nbs/interpret/00_interpretation.ipynb #d374efd1
 def _each(x): return x if isinstance(x, tuple) else (x,)

@@ -422,7 +422,7 @@ class Learner:
 
     @concise
     def predict(self,
-        item, # What the Block of the input opens: a path, an image, a row
+        item, # What the Block of the input opens: a path, an image, a row; of several inputs a tuple
         with_input:bool=False, # The decoded input too, first?
     ) -> tuple: # ([input,] what it is called, the decoded prediction, the prediction); several targets are tuples
         "Predict one item"

@@ -14,13 +14,15 @@ __all__ = ['Image', 'TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'P
            'RandomResizedCrop', 'CropPad', 'RandomCrop', 'FlipItem', 'DihedralItem', 'ToTensor', 'IntToFloatTensor',
            'Normalize', 'Augment', 'aug_transforms', 'Flip', 'Dihedral', 'Rotate', 'Zoom', 'Warp', 'Brightness',
            'Contrast', 'Saturation', 'Hue', 'create_head', 'TimmBody', 'TorchvisionBody', 'create_body',
-           'create_vision_model', 'create_pyramid', 'DynamicUnet', 'UnetBlock', 'create_unet_model', 'unet_split',
-           'unet_learner', 'default_split', 'model_stats', 'ImageBlock', 'ImageDataLoaders', 'MaskBlock', 'NamedMask',
-           'OpenMask', 'SegmentationDataLoaders', 'vision_learner', 'PooledSelfAttention2d', 'SelfAttention',
-           'BlurPool', 'MaxBlurPool', 'XResNet', 'xresnet_names', 'xresnet18', 'xresnet34', 'xresnet50', 'xresnet101',
-           'xresnet152', 'xresnet18_deep', 'xresnet34_deep', 'xresnet50_deep', 'xresnet18_deeper', 'xresnet34_deeper',
-           'xresnet50_deeper', 'xse_resnet18', 'xse_resnet34', 'xse_resnet50', 'xse_resnet101', 'xse_resnet152',
-           'xresnext18', 'xresnext34', 'xresnext50', 'xresnext101', 'xresnext152', 'xse_resnext18', 'xse_resnext34',
+           'create_vision_model', 'default_split', 'model_stats', 'ImageBlock', 'ImageDataLoaders',
+           'MultiChannelImage', 'OpenChannels', 'read_channels', 'BBoxBlock', 'BBoxLblBlock', 'get_annotations',
+           'MaskBlock', 'NamedMask', 'OpenMask', 'PointBlock', 'PointLoss', 'point_distance',
+           'SegmentationDataLoaders', 'SegmentationInterpretation', 'vision_learner', 'create_pyramid', 'DynamicUnet',
+           'UnetBlock', 'create_unet_model', 'unet_split', 'unet_learner', 'layer_split', 'layer_rates', 'XResNet',
+           'xresnet_names', 'xresnet18', 'xresnet34', 'xresnet50', 'xresnet101', 'xresnet152', 'xresnet18_deep',
+           'xresnet34_deep', 'xresnet50_deep', 'xresnet18_deeper', 'xresnet34_deeper', 'xresnet50_deeper',
+           'xse_resnet18', 'xse_resnet34', 'xse_resnet50', 'xse_resnet101', 'xse_resnet152', 'xresnext18',
+           'xresnext34', 'xresnext50', 'xresnext101', 'xresnext152', 'xse_resnext18', 'xse_resnext34',
            'xse_resnext50', 'xse_resnext101', 'xse_resnext152', 'xse_resnext18_deep', 'xse_resnext34_deep',
            'xse_resnext50_deep', 'xse_resnext18_deeper', 'xse_resnext34_deeper', 'xse_resnext50_deeper', 'xsenet154',
            'models', 'alexnet', 'convnext_base', 'convnext_large', 'convnext_small', 'convnext_tiny', 'densenet121',
@@ -49,6 +51,7 @@ from ..data import all as data_face
 from ..data.all import *
 from mylib.vision.image import (TensorImage, TensorMask, TensorPoint, TensorBBox, PILImage, PILImageBW, PILMask,
     OpenImage)
+from .channels import MultiChannelImage, OpenChannels, read_channels
 from .decode import image_size
 from .pil import Image
 from .files import verify_image, verify_images, resize_image, resize_images
@@ -59,8 +62,6 @@ from .tensor import (imagenet_stats, cifar_stats, mnist_stats, image2tensor, ToT
 from .augment import Augment, aug_transforms
 from mylib.vision.shorthand import (Flip, Dihedral, Rotate, Zoom, Warp, Brightness, Contrast,
     Saturation, Hue)
-from ..nn.attention import PooledSelfAttention2d, SelfAttention
-from ..nn.blur import BlurPool, MaxBlurPool
 from ..nn.xresnet import (XResNet, xresnet_names, xresnet18, xresnet34, xresnet50, xresnet101, xresnet152,
     xresnet18_deep, xresnet34_deep, xresnet50_deep, xresnet18_deeper, xresnet34_deeper,
     xresnet50_deeper, xse_resnet18, xse_resnet34, xse_resnet50, xse_resnet101,
@@ -72,12 +73,15 @@ from .head import create_head
 from .body import TimmBody, TorchvisionBody, model_stats
 from .weights import create_body
 from .model import create_vision_model
-from .groups import default_split
+from .groups import default_split, layer_rates, layer_split
 from .pyramid import create_pyramid
 from .unet import DynamicUnet, UnetBlock, create_unet_model, unet_split
 from .block import ImageBlock
 from .data import ImageDataLoaders
+from ..interpret.segmentation import SegmentationInterpretation
 from .mask import MaskBlock, NamedMask, OpenMask
+from .box import BBoxBlock, BBoxLblBlock, get_annotations
+from .point import PointBlock, PointLoss, point_distance
 from .segmentation import SegmentationDataLoaders
 from .learner import vision_learner
 from .unet_learner import unet_learner
@@ -94,18 +98,21 @@ _all_ = ['Image', 'TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'PIL
          'RandomResizedCrop', 'CropPad', 'RandomCrop', 'FlipItem', 'DihedralItem', 'ToTensor', 'IntToFloatTensor',
          'Normalize', 'Augment', 'aug_transforms', 'Flip', 'Dihedral', 'Rotate', 'Zoom', 'Warp', 'Brightness',
          'Contrast', 'Saturation', 'Hue', 'create_head', 'TimmBody', 'TorchvisionBody', 'create_body',
-         'create_vision_model', 'create_pyramid', 'DynamicUnet', 'UnetBlock', 'create_unet_model',
-         'unet_split', 'unet_learner', 'default_split', 'model_stats', 'ImageBlock', 'ImageDataLoaders',
-         'MaskBlock', 'NamedMask', 'OpenMask', 'SegmentationDataLoaders', 'vision_learner']
+         'create_vision_model', 'default_split', 'model_stats', 'ImageBlock', 'ImageDataLoaders',
+         'MultiChannelImage', 'OpenChannels', 'read_channels', 'BBoxBlock', 'BBoxLblBlock',
+         'get_annotations', 'MaskBlock', 'NamedMask', 'OpenMask', 'PointBlock',
+         'PointLoss', 'point_distance',
+         'SegmentationDataLoaders', 'SegmentationInterpretation', 'vision_learner']
 
-# %% ../../nbs/vision/99_all.ipynb #27f06678
-_all_ = ['PooledSelfAttention2d', 'SelfAttention', 'BlurPool', 'MaxBlurPool', 'XResNet',
-         'xresnet_names', 'xresnet18', 'xresnet34', 'xresnet50', 'xresnet101', 'xresnet152', 'xresnet18_deep',
-         'xresnet34_deep', 'xresnet50_deep', 'xresnet18_deeper', 'xresnet34_deeper', 'xresnet50_deeper',
-         'xse_resnet18', 'xse_resnet34', 'xse_resnet50', 'xse_resnet101', 'xse_resnet152', 'xresnext18', 'xresnext34',
-         'xresnext50', 'xresnext101', 'xresnext152', 'xse_resnext18', 'xse_resnext34', 'xse_resnext50',
-         'xse_resnext101', 'xse_resnext152', 'xse_resnext18_deep', 'xse_resnext34_deep', 'xse_resnext50_deep',
-         'xse_resnext18_deeper', 'xse_resnext34_deeper', 'xse_resnext50_deeper', 'xsenet154']
+# %% ../../nbs/vision/99_all.ipynb #b59d5bb5
+_all_ = ['create_pyramid', 'DynamicUnet', 'UnetBlock', 'create_unet_model', 'unet_split', 'unet_learner',
+         'layer_split', 'layer_rates', 'XResNet', 'xresnet_names', 'xresnet18', 'xresnet34', 'xresnet50',
+         'xresnet101', 'xresnet152', 'xresnet18_deep', 'xresnet34_deep', 'xresnet50_deep', 'xresnet18_deeper',
+         'xresnet34_deeper', 'xresnet50_deeper', 'xse_resnet18', 'xse_resnet34', 'xse_resnet50', 'xse_resnet101',
+         'xse_resnet152', 'xresnext18', 'xresnext34', 'xresnext50', 'xresnext101', 'xresnext152', 'xse_resnext18',
+         'xse_resnext34', 'xse_resnext50', 'xse_resnext101', 'xse_resnext152', 'xse_resnext18_deep',
+         'xse_resnext34_deep', 'xse_resnext50_deep', 'xse_resnext18_deeper', 'xse_resnext34_deeper',
+         'xse_resnext50_deeper', 'xsenet154']
 
 # %% ../../nbs/vision/99_all.ipynb #1739b932
 _all_ = ['models', 'alexnet', 'convnext_base', 'convnext_large', 'convnext_small', 'convnext_tiny', 'densenet121',

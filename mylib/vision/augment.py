@@ -24,6 +24,7 @@ from torchvision import tv_tensors
 
 from ..core.core import UsageError, check_option
 from ..core.part import part
+from ..data.block import as_type_of
 from ..data.transform import RandTransform
 from .geometry import (flip_matrix, map_boxes, map_points, rearrange, resample, rotation_matrix,
     warp_matrix, zoom_matrix)
@@ -216,7 +217,8 @@ class Augment(RandTransform):
     def _(self, x:TensorBBox, params):
         if params is None: return x
         moved = self._map(map_boxes, x.as_subclass(Tensor).view(params.rows, -1, 4), params)
-        return tv_tensors.wrap(moved.view(x.shape), like=x, canvas_size=params.size)
+        like = TensorBBox(torch.zeros(0, 4), format=x.format, canvas_size=params.size)
+        return as_type_of(moved.view(x.shape), like) # torchvision's `wrap` refuses a batch, (b, n, 4)
 
 # %% ../../nbs/vision/12_augment.ipynb #e4c7d4a2
 def aug_transforms(

@@ -186,7 +186,7 @@ def _share(n, total):
 @part('vision.MaskBlock')
 class MaskBlock(TargetBlock):
     "One class for every pixel; batches are (b, height, width), int64. A prediction has the size of the model's input"
-    metrics,kind,beside,drawn = (DiceMulti(),),'categories',True,True
+    metrics,kind,beside,drawn,large = (DiceMulti(),),'categories',True,True,True
     activation,decoder = staticmethod(partial(softmax, axis=1)),staticmethod(partial(argmax, axis=1))
 
     def __init__(self,
@@ -209,9 +209,9 @@ class MaskBlock(TargetBlock):
         void = -100 if self.step.void is None else self.step.void_index
         return CrossEntropyLossFlat(axis=1, ignore_index=void)
 
-    def check_sample(self, x, sample):
+    def complete(self, x, sample):
         im = find_image(sample)
-        if im is None or full_size(im)==full_size(x): return
+        if im is None or full_size(im)==full_size(x): return x
         (w,h),(mw,mh) = full_size(im),full_size(x)
         raise UsageError(f"the image has {w} x {h} pixels, but the mask {mw} x {mh}. Each pixel of an image needs a "
                          "code: check `get_y`, or resize the masks once, without mixing codes: "
@@ -238,6 +238,6 @@ class MaskBlock(TargetBlock):
         return ', '.join(most) + (f' and {len(counts)-5} more' if len(counts)>5 else '')
     def plain(self, x): return {str(k): n/(x.width*x.height) for k,n in x.counts().items()}
     def show(self, x, ctx=None): return x.show(ctx=ctx)
-    def legend(self, values):
-        found = {name for x in values for name in x.counts()}
+    def legend(self, values, preds=()):
+        found = {name for x in (*values, *preds) for name in x.counts()}
         return {str(o): class_color(i) for i,o in enumerate(self.step.names.values()) if o in found}

@@ -16,11 +16,14 @@ from ..core.part import check_y_range, parts_table
 # %% ../../nbs/vision/50_parts.ipynb #c9e3b2da
 parts = parts_table(
     image='PILImage PILImageBW PILMask OpenImage',
+    channels='MultiChannelImage OpenChannels',
     transform='Resize RandomResizedCrop CropPad RandomCrop FlipItem DihedralItem',
     tensor='ToTensor IntToFloatTensor Normalize',
     augment='Augment',
     block='ImageBlock',
     mask='OpenMask MaskBlock',
+    point='ToPoints ScalePoints as_points PointLoss point_distance PointBlock',
+    box='ToBoxes ScaleBoxes BBoxBlock BBoxLblBlock',
 )
 parts['model'] = 'model', 'build_vision_model'
 parts['unet'] = 'unet', 'build_unet_model'

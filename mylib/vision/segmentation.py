@@ -30,8 +30,9 @@ def _check_masks(fnames, label_func):
     "Raise a `MissingFile` if images have no mask"
     masks = [label_func(o) for o in fnames]
     lost = [(o,m) for o,m in zip(fnames, masks) if isinstance(m, (str, Path)) and not Path(m).exists()]
-    if lost: raise MissingFile(f"{len(lost)} of {len(masks)} images have no mask: `label_func` returns {lost[0][1]} for "
-                               f"{lost[0][0]}, and there is no such file. Check `label_func`, or leave these images out.")
+    if not lost: return
+    raise MissingFile(f"{len(lost)} of {len(masks)} images have no mask: `label_func` returns {lost[0][1]} for "
+                      f"{lost[0][0]}, and there is no such file. Check `label_func`, or leave these images out.")
 
 class SegmentationDataLoaders(DataLoaders):
     "Loaders of images with masks"
