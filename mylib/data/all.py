@@ -86,7 +86,8 @@ from ..nn.blocks import (ConvLayer, MergeLayer, SequentialEx, SEModule, ResBlock
     PixelShuffle_ICNR, simple_cnn, small_resnet)
 from ..nn.attention import PooledSelfAttention2d, SelfAttention
 from ..nn.blur import BlurPool, MaxBlurPool
-from ..nn.hooks import Hook, Hooks, hook_output, hook_outputs, dummy_eval, has_pool_type, model_sizes, num_features_model
+from ..nn.hooks import (Hook, Hooks, hook_output, hook_outputs, dummy_eval, has_pool_type, model_sizes,
+    num_features_model)
 
 from ..train.losses import (CrossEntropyLossFlat, LabelSmoothingCrossEntropy, FocalLoss, BCEWithLogitsLossFlat,
     BCELossFlat, MSELossFlat, L1LossFlat, DiceLoss)

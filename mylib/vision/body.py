@@ -50,6 +50,7 @@ class ByStats(nn.Module):
 # %% ../../nbs/vision/22_body.ipynb #e00f28d8
 class TimmBody(nn.Module):
     "Compute features with a timm model: feature maps, or with `maps=False` the rows that timm pools from them"
+    normalize:nn.Module|None
     def __init__(self,
         model:nn.Module, # A model of timm, made with `num_classes=0`
         maps:bool=True, # Return feature maps (b, c, h, w)? Otherwise rows (b, c)
@@ -63,6 +64,7 @@ class TimmBody(nn.Module):
 # %% ../../nbs/vision/22_body.ipynb #fa868405
 class TorchvisionBody(nn.Module):
     "Compute features with a torchvision model or an XResNet: the output of `steps`, or without them its pooled rows"
+    normalize:nn.Module|None
     def __init__(self,
         model:nn.Module, # A model of torchvision, or an XResNet, whose classifier is `nn.Identity()`
         steps:Sequence[str|Callable]=(), # Names of submodules, or functions, that compute the feature maps in order
