@@ -14,37 +14,40 @@ __all__ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 't
            'pd', 'torch', 'F', 'L', 'array', 'Tensor', 'nn', 'optim', 'tensor', 'default_collate', 'UsageError',
            'MylibWarning', 'MylibNote', 'generator', 'set_seed', 'isolated_rng', 'default_device', 'to_detach',
            'to_device', 'show_image', 'subplots', 'get_grid', 'show_images', 'home', 'URLs', 'download_url',
-           'digits_folder', 'unpack', 'untar_data', 'pca', 'doc', 'NormType', 'Module', 'Identity', 'Lambda', 'View',
-           'Flatten', 'AdaptiveConcatPool2d', 'PoolFlatten', 'sigmoid_range', 'SigmoidRange', 'trunc_normal_',
-           'init_default', 'apply_init', 'init_linear', 'Embedding', 'BatchNorm', 'LinBnDrop', 'requires_grad',
-           'set_bn_eval', 'SimpleSelfAttention', 'ConvLayer', 'MergeLayer', 'SequentialEx', 'SEModule', 'ResBlock',
-           'SEBlock', 'icnr_init', 'PixelShuffle_ICNR', 'simple_cnn', 'small_resnet', 'Hook', 'Hooks', 'hook_output',
-           'hook_outputs', 'dummy_eval', 'model_sizes', 'num_features_model', 'CrossEntropyLossFlat',
-           'LabelSmoothingCrossEntropy', 'FocalLoss', 'BCEWithLogitsLossFlat', 'BCELossFlat', 'MSELossFlat',
-           'L1LossFlat', 'DiceLoss', 'Metric', 'Mean', 'as_metric', 'measures', 'accuracy', 'error_rate',
-           'top_k_accuracy', 'accuracy_multi', 'mse', 'mae', 'msle', 'rmse', 'exp_rmspe', 'perplexity', 'Perplexity',
-           'foreground_acc', 'Dice', 'JaccardCoeff', 'DiceMulti', 'ScikitMetric', 'Decision', 'F1Score', 'FBeta',
-           'Precision', 'Recall', 'Jaccard', 'HammingLoss', 'BalancedAccuracy', 'CohenKappa', 'MatthewsCorrCoef',
-           'RocAucBinary', 'APScoreBinary', 'RocAuc', 'MultiDecision', 'F1ScoreMulti', 'PrecisionMulti',
-           'RecallMulti', 'HammingLossMulti', 'RocAucMulti', 'Numbers', 'R2Score', 'ExplainedVariance',
-           'PearsonCorrCoef', 'SpearmanCorrCoef', 'SchedLin', 'SchedCos', 'SchedNo', 'SchedExp', 'SchedPoly',
-           'combine_scheds', 'combined_cos', 'even_mults', 'spread', 'norm_params', 'get_hyper', 'set_hyper',
-           'weight_decay', 'l2_reg', 'sgd_step', 'Optimizer', 'momentum_step', 'average_grad', 'average_sqr_grad',
-           'rms_prop_step', 'adam_step', 'SGD', 'Adam', 'AdamW', 'RMSProp', 'RAdam', 'qhadam_step', 'QHAdam',
-           'larc_step', 'Larc', 'lamb_step', 'Lamb', 'Lookahead', 'ranger', 'OptimWrapper', 'Transform',
-           'RandTransform', 'ItemTransform', 'Opener', 'transform_slots', 'Pipeline', 'image_extensions', 'get_files',
-           'get_image_files', 'get_text_files', 'FileGetter', 'ImageGetter', 'parent_label', 'RegexLabeller',
-           'using_attr', 'ColReader', 'RandomSplitter', 'RandomSubsetSplitter', 'TrainTestSplitter', 'IndexSplitter',
-           'EndSplitter', 'MaskSplitter', 'FuncSplitter', 'GrandparentSplitter', 'FileSplitter', 'ColSplitter',
-           'Datasets', 'TfmdLists', 'MemoryStore', 'FolderStore', 'make_store', 'DataLoader', 'TransformBlock',
-           'InputBlock', 'TargetBlock', 'LossPerTarget', 'CategoryMap', 'Categorize', 'CategoryBlock',
-           'MultiCategorize', 'OneHotEncode', 'EncodedMultiCategorize', 'MultiCategoryBlock', 'RegressionSetup',
-           'RegressionBlock', 'DataLoaders', 'DataBlock', 'FolderLabel', 'events', 'Callback', 'Changer', 'Watcher',
-           'Cancel', 'Run', 'Recorder', 'ParamScheduler', 'ProgressTable', 'MixedPrecision', 'GradientAccumulation',
-           'GradientClip', 'SaveModelCallback', 'EarlyStoppingCallback', 'ReduceLROnPlateau', 'TerminateOnNaN', 'EMA',
-           'CSVLogger', 'ShortEpoch', 'BnFreeze', 'MixUp', 'CutMix', 'Checkpoint', 'ActivationStats', 'minimum',
-           'steep', 'valley', 'slide', 'LRFinder', 'SuggestedLRs', 'Learner', 'Interpretation',
-           'ClassificationInterpretation', 'read_bundle', 'load_learner']
+           'digits_folder', 'unpack', 'untar_data', 'pca', 'doc', 'PooledSelfAttention2d', 'SelfAttention',
+           'BlurPool', 'MaxBlurPool', 'has_pool_type', 'JaccardCoeffMulti', 'choose_threshold', 'KFoldSplitter',
+           'class_weights', 'item_weights', 'greedy_soup', 'ProgressiveResize', 'fit_folds', 'NormType', 'Module',
+           'Identity', 'Lambda', 'View', 'Flatten', 'AdaptiveConcatPool2d', 'PoolFlatten', 'sigmoid_range',
+           'SigmoidRange', 'trunc_normal_', 'init_default', 'apply_init', 'init_linear', 'Embedding', 'BatchNorm',
+           'LinBnDrop', 'requires_grad', 'set_bn_eval', 'SimpleSelfAttention', 'ConvLayer', 'MergeLayer',
+           'SequentialEx', 'SEModule', 'ResBlock', 'SEBlock', 'icnr_init', 'PixelShuffle_ICNR', 'simple_cnn',
+           'small_resnet', 'Hook', 'Hooks', 'hook_output', 'hook_outputs', 'dummy_eval', 'model_sizes',
+           'num_features_model', 'CrossEntropyLossFlat', 'LabelSmoothingCrossEntropy', 'FocalLoss',
+           'BCEWithLogitsLossFlat', 'BCELossFlat', 'MSELossFlat', 'L1LossFlat', 'DiceLoss', 'Metric', 'Mean',
+           'as_metric', 'measures', 'accuracy', 'error_rate', 'top_k_accuracy', 'accuracy_multi', 'mse', 'mae',
+           'msle', 'rmse', 'exp_rmspe', 'perplexity', 'Perplexity', 'foreground_acc', 'Dice', 'JaccardCoeff',
+           'DiceMulti', 'ScikitMetric', 'Decision', 'F1Score', 'FBeta', 'Precision', 'Recall', 'Jaccard',
+           'HammingLoss', 'BalancedAccuracy', 'CohenKappa', 'MatthewsCorrCoef', 'RocAucBinary', 'APScoreBinary',
+           'RocAuc', 'MultiDecision', 'F1ScoreMulti', 'PrecisionMulti', 'RecallMulti', 'HammingLossMulti',
+           'RocAucMulti', 'Numbers', 'R2Score', 'ExplainedVariance', 'PearsonCorrCoef', 'SpearmanCorrCoef',
+           'SchedLin', 'SchedCos', 'SchedNo', 'SchedExp', 'SchedPoly', 'combine_scheds', 'combined_cos', 'even_mults',
+           'spread', 'norm_params', 'get_hyper', 'set_hyper', 'weight_decay', 'l2_reg', 'sgd_step', 'Optimizer',
+           'momentum_step', 'average_grad', 'average_sqr_grad', 'rms_prop_step', 'adam_step', 'SGD', 'Adam', 'AdamW',
+           'RMSProp', 'RAdam', 'qhadam_step', 'QHAdam', 'larc_step', 'Larc', 'lamb_step', 'Lamb', 'Lookahead',
+           'ranger', 'OptimWrapper', 'Transform', 'RandTransform', 'ItemTransform', 'Opener', 'transform_slots',
+           'Pipeline', 'image_extensions', 'get_files', 'get_image_files', 'get_text_files', 'FileGetter',
+           'ImageGetter', 'parent_label', 'RegexLabeller', 'using_attr', 'ColReader', 'RandomSplitter',
+           'RandomSubsetSplitter', 'TrainTestSplitter', 'IndexSplitter', 'EndSplitter', 'MaskSplitter',
+           'FuncSplitter', 'GrandparentSplitter', 'FileSplitter', 'ColSplitter', 'Datasets', 'TfmdLists',
+           'MemoryStore', 'FolderStore', 'make_store', 'DataLoader', 'TransformBlock', 'InputBlock', 'TargetBlock',
+           'LossPerTarget', 'CategoryMap', 'Categorize', 'CategoryBlock', 'MultiCategorize', 'OneHotEncode',
+           'EncodedMultiCategorize', 'MultiCategoryBlock', 'RegressionSetup', 'RegressionBlock', 'DataLoaders',
+           'DataBlock', 'FolderLabel', 'events', 'Callback', 'Changer', 'Watcher', 'Cancel', 'Run', 'Recorder',
+           'ParamScheduler', 'ProgressTable', 'MixedPrecision', 'GradientAccumulation', 'GradientClip',
+           'SaveModelCallback', 'EarlyStoppingCallback', 'ReduceLROnPlateau', 'TerminateOnNaN', 'EMA', 'CSVLogger',
+           'ShortEpoch', 'BnFreeze', 'MixUp', 'CutMix', 'Checkpoint', 'ActivationStats', 'minimum', 'steep', 'valley',
+           'slide', 'LRFinder', 'SuggestedLRs', 'Learner', 'Interpretation', 'ClassificationInterpretation',
+           'read_bundle', 'load_learner']
 
 # %% ../../nbs/data/99_all.ipynb #e5e56d4e
 import json, math, os, random, re, shutil, sys, tempfile, time
@@ -81,18 +84,23 @@ from ..nn.layers import (NormType, Module, Identity, Lambda, View, Flatten, Adap
     LinBnDrop, requires_grad, set_bn_eval, SimpleSelfAttention)
 from ..nn.blocks import (ConvLayer, MergeLayer, SequentialEx, SEModule, ResBlock, SEBlock, icnr_init,
     PixelShuffle_ICNR, simple_cnn, small_resnet)
-from ..nn.hooks import Hook, Hooks, hook_output, hook_outputs, dummy_eval, model_sizes, num_features_model
+from ..nn.attention import PooledSelfAttention2d, SelfAttention
+from ..nn.blur import BlurPool, MaxBlurPool
+from ..nn.hooks import (Hook, Hooks, hook_output, hook_outputs, dummy_eval, has_pool_type, model_sizes,
+    num_features_model)
 
 from ..train.losses import (CrossEntropyLossFlat, LabelSmoothingCrossEntropy, FocalLoss, BCEWithLogitsLossFlat,
     BCELossFlat, MSELossFlat, L1LossFlat, DiceLoss)
 from ..train.metric import Metric, Mean, as_metric, measures
-from ..train.metrics import (accuracy, error_rate, top_k_accuracy, accuracy_multi, mse,
-    mae, msle, rmse, exp_rmspe, perplexity, Perplexity, foreground_acc, Dice, JaccardCoeff, DiceMulti)
+from mylib.train.metrics import (accuracy, error_rate, top_k_accuracy, accuracy_multi, mse,
+    mae, msle, rmse, exp_rmspe, perplexity, Perplexity, foreground_acc, Dice, JaccardCoeff, DiceMulti,
+    JaccardCoeffMulti)
 from ..train.scikit import (ScikitMetric, Decision, F1Score, FBeta, Precision, Recall, Jaccard, HammingLoss,
     BalancedAccuracy, CohenKappa, MatthewsCorrCoef)
 from ..train.roc import RocAucBinary, APScoreBinary, RocAuc
 from mylib.train.multilabel import (MultiDecision, F1ScoreMulti, PrecisionMulti, RecallMulti, HammingLossMulti,
     RocAucMulti)
+from ..train.thresholds import choose_threshold
 from ..train.regression import Numbers, R2Score, ExplainedVariance, PearsonCorrCoef, SpearmanCorrCoef
 from ..train.schedule import SchedLin, SchedCos, SchedNo, SchedExp, SchedPoly, combine_scheds, combined_cos
 from ..train.optimizer import even_mults, spread, norm_params, get_hyper, set_hyper
@@ -106,7 +114,7 @@ from .transform import Transform, RandTransform, ItemTransform, Opener, transfor
 from .items import (image_extensions, get_files, get_image_files, get_text_files, FileGetter, ImageGetter,
     parent_label, RegexLabeller, using_attr, ColReader)
 from .split import (RandomSplitter, RandomSubsetSplitter, TrainTestSplitter, IndexSplitter, EndSplitter,
-    MaskSplitter, FuncSplitter, GrandparentSplitter, FileSplitter, ColSplitter)
+    MaskSplitter, FuncSplitter, GrandparentSplitter, FileSplitter, ColSplitter, KFoldSplitter)
 from .vocab import CategoryMap
 from .encode import Categorize, EncodedMultiCategorize, MultiCategorize, OneHotEncode, RegressionSetup
 from mylib.data.block import (TransformBlock, InputBlock, TargetBlock, CategoryBlock, MultiCategoryBlock,
@@ -118,6 +126,7 @@ from .loader import DataLoader
 from .loaders import DataLoaders
 from .datablock import DataBlock
 from .folders import FolderLabel
+from .balance import class_weights, item_weights
 
 from ..callback.run import events, Callback, Changer, Watcher, Cancel, Run
 from ..callback.record import Recorder
@@ -130,11 +139,14 @@ from ..callback.ema import EMA
 from ..callback.log import CSVLogger
 from ..callback.short import ShortEpoch, BnFreeze
 from ..callback.mixup import MixUp, CutMix
+from ..callback.soup import greedy_soup
+from ..callback.resize import ProgressiveResize
 from ..callback.checkpoint import Checkpoint
 from ..callback.activations import ActivationStats
 
 from ..learner.lr_find import minimum, steep, valley, slide, LRFinder, SuggestedLRs
 from ..learner.learner import Learner
+from ..learner.folds import fit_folds
 from ..interpret.interpretation import Interpretation
 from ..interpret.classification import ClassificationInterpretation
 from ..deploy.read import read_bundle
@@ -154,6 +166,11 @@ _all_ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 'tim
 _all_ = ['UsageError', 'MylibWarning', 'MylibNote', 'generator', 'set_seed', 'isolated_rng', 'default_device',
          'to_detach', 'to_device', 'show_image', 'subplots', 'get_grid', 'show_images', 'home', 'URLs', 'download_url',
          'digits_folder', 'unpack', 'untar_data', 'pca', 'doc']
+
+# %% ../../nbs/data/99_all.ipynb #13fc1f24
+_all_ = ['PooledSelfAttention2d', 'SelfAttention', 'BlurPool', 'MaxBlurPool', 'has_pool_type', 'JaccardCoeffMulti',
+         'choose_threshold', 'KFoldSplitter', 'class_weights', 'item_weights', 'greedy_soup', 'ProgressiveResize',
+         'fit_folds']
 
 # %% ../../nbs/data/99_all.ipynb #5f66f621
 _all_ = ['NormType', 'Module', 'Identity', 'Lambda', 'View', 'Flatten', 'AdaptiveConcatPool2d', 'PoolFlatten',

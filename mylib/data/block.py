@@ -54,6 +54,7 @@ class TransformBlock:
     "What the library knows about one slot; this class knows only its steps"
     layout:Layout = TableLayout() # How samples are shown if this is the Block of their first input
     like:Tensor|None = None # A value of this slot, if it is a tensor of a class of its own, such as an image or a mask
+    drawn = False # Is a target drawn on the image, rather than written above it?
     beside = False # Are target and prediction drawn side by side, because one would hide the other?
 
     def __init__(self,
@@ -127,7 +128,6 @@ class TargetBlock(TransformBlock):
     decoder:Callable = staticmethod(identity) # From prediction to what `decode` takes, if the loss has no `decodes`
     check_all = False # Are the steps cheap enough to try on every item before training?
     kind:str|None = None # 'categories', 'labels' or 'numbers', as a metric's `of`; `None`: not known
-    drawn = False # Is a value drawn on the image, rather than written above it?
     large = False # Is a value as large as an image, so that the values of a whole set are not kept in memory?
 
     @property

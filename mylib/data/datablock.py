@@ -14,6 +14,7 @@ import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from fastcore.foundation import L
 
@@ -196,12 +197,25 @@ class DataBlock:
         **kwargs, # Of `DataLoaders.from_dsets`: bs, val_bs, seed, device, num_workers, cache, drop_last, shuffle
     ) -> DataLoaders:
         "Make loaders for a source; each makes a small batch at once, so that what cannot work fails here"
-        dsets = self.datasets(source, check_copies=check_copies)
-        dls = DataLoaders.from_dsets(dsets, path=path, **{**self._make_settings(dsets.blocks), **kwargs})
-        with isolated_rng():
-            for dl in dls: dl.few(2)
-        _say_unexported(dls)
-        return dls
+        return _make_loaders(self, self.datasets(source, check_copies=check_copies), path, **kwargs)
+
+    @concise
+    @delegates(DataLoaders.from_dsets)
+    def weighted_dataloaders(self,
+        source, # What `get_items` accepts: a folder, a data frame, a list
+        wgts:Sequence|Callable, # How often to draw each item, compared to others: a number an item, or a function of it
+        path:str|Path='.', # Folder for the files of a learner
+        **kwargs, # Of `DataLoaders.from_dsets`: bs, val_bs, seed, device, num_workers, cache, drop_last
+    ) -> DataLoaders:
+        "Make loaders whose training samples are drawn by weights"
+        dsets = self.datasets(source)
+        n,train = len(dsets.items),dsets.splits[0]
+        if not callable(wgts) and len(wgts)!=n:
+            raise UsageError(f"`wgts` has {len(wgts)} numbers for {n} items. Pass one for each item of the source, "
+                             "also for those that are held out.")
+        if callable(wgts): numbers = [wgts(item_at(dsets.items, i)) for i in train]
+        else: numbers = np.asarray(wgts)[list(train)]
+        return _make_loaders(self, dsets, path, weights=[float(o) for o in numbers], **kwargs)
 
     @concise
     def summary(self,
@@ -279,6 +293,14 @@ def _find_bad_item(dsets, error):
     return error
 
 # %% ../../nbs/data/22_datablock.ipynb #5d25da38
+
+def _make_loaders(block, dsets, path, **kwargs):
+    "Make loaders for samples, and a small batch of each"
+    dls = DataLoaders.from_dsets(dsets, path=path, **{**block._make_settings(dsets.blocks), **kwargs})
+    with isolated_rng():
+        for dl in dls: dl.few(2)
+    _say_unexported(dls)
+    return dls
 
 def _say_unexported(dls):
     "Say which parts an exported model could not contain"

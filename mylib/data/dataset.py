@@ -247,7 +247,7 @@ class Datasets(Samples):
     def on_items(self, items:Sequence, *, with_targets:bool=False, raw:bool=False) -> 'Datasets':
         n = len(self.pipes) if with_targets else self.n_inp
         pipes = [list(p) for p in self.pipes]
-        if raw: pipes[:self.n_inp] = [[f for f in p if not isinstance(f, Getter)] for p in pipes[:self.n_inp]]
+        if raw: pipes[:self.n_inp] = self._raw_pipes()
         new = copy.copy(self)
         Datasets.__init__(new, items, pipes[:n], n_inp=self.n_inp, do_setup=False, blocks=self.blocks)
         new.new_items,new.new_only,new.lock = True,False,self.lock
@@ -255,15 +255,31 @@ class Datasets(Samples):
 
     def inputs_of(self, item) -> tuple:
         xs = []
-        for pipe in self.pipes[:self.n_inp]:
+        for steps in self._raw_pipes():
             x = item
             try:
-                for f in pipe.fs:
-                    if not isinstance(f, Getter): x = f(x)
+                for f in steps: x = f(x)
             except Exception: x = None # told in the next line, step by step
             if x is None: return as_slots(self.on_items([item], raw=True)[0])
             xs.append(x)
         return tuple(xs)
+
+    def _takes_tuples(self) -> bool:
+        "Is a new item, as the Blocks open it, a tuple with one part for each input?"
+        has_getters = any(isinstance(f, Getter) for p in self.pipes[:self.n_inp] for f in p)
+        return self.n_inp>1 and (self.new_only or has_getters)
+
+    def _raw_pipes(self):
+        "Return the steps of the inputs for new items that need no getters"
+        pipes = [[f for f in p if not isinstance(f, Getter)] for p in self.pipes[:self.n_inp]]
+        return [[_Part(k, self.n_inp), *p] for k,p in enumerate(pipes)] if self._takes_tuples() else pipes
+
+    def raw_item(self,
+        i:int, # Position of the sample, from 0
+    ):
+        "Return sample `i` as `inputs_of` takes it: what the Block of the input opens; of several inputs a tuple"
+        found = tuple(apply_getters(p, self.item(i)) for p in self.pipes[:self.n_inp])
+        return found if self._takes_tuples() else found[0]
 
     def explain(self,
         i:int=0, # Position of the sample
@@ -313,6 +329,16 @@ def without_items(
     new = Datasets([], [b.type_tfms for b in blocks], n_inp=n_inp, blocks=blocks, do_setup=False)
     new.new_only = True
     return new
+
+# %% ../../nbs/data/11_dataset.ipynb #0fad192e
+class _Part:
+    "A step from a new item of several inputs to what one of them is made from"
+    def __init__(self, k, n): self.k,self.n,self.thread_safe = k,n,True
+    def __call__(self, item):
+        if isinstance(item, (tuple, list)) and len(item)==self.n: return item[self.k]
+        raise UsageError(f"This model has {self.n} inputs, so a new item must be a tuple of {self.n}, one for each, "
+                         f"but got {shorten(item)}. Pass them together: predict((a, b)).")
+    def __repr__(self): return f'input {self.k} of {self.n}'
 
 # %% ../../nbs/data/11_dataset.ipynb #ce2cb33a
 class TfmdLists(Datasets):

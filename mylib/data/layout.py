@@ -103,32 +103,39 @@ def _is_same(a, b):
 class GridLayout(Layout):
     "Draws samples side by side"
     is_grid = True
-    def _axes(self, n, imsize, nrows=None, ncols=None, figsize=None, suptitle=None):
+    def _axes(self, n, imsize, nrows=None, ncols=None, figsize=None, suptitle=None, n_images=1):
+        if n_images>1 and figsize is None: # a cell is as wide as its images
+            ncols = ncols or (math.ceil(n/nrows) if nrows else max(1, round(math.sqrt(n/n_images))))
+            nrows = nrows or math.ceil(n/ncols)
+            figsize = ncols*imsize*n_images, nrows*imsize
         return get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize, imsize=imsize, suptitle=suptitle)
 
-    def batch(self, samples, blocks, _n_inp, **grid):
-        axs = self._axes(len(samples), 2, **grid)
+    def batch(self, samples, blocks, n_inp, **grid):
+        axs = self._axes(len(samples), 2, n_images=_count_images(blocks, n_inp), **grid)
         for ax,sample in zip(axs, samples):
-            for block,x in zip(blocks, sample): block.show(x, ctx=ax)
+            for block,x,place in zip(blocks, sample, _places(ax, blocks, n_inp)): block.show(x, ctx=place)
             _fit_title(ax, ax.get_title())
         _add_legend(axs, blocks, samples)
 
     def results(self, samples, preds, blocks, n_inp, remarks=None, **grid):
         targets = blocks[n_inp:]
         if any(b.beside for b in targets): return self._pairs(samples, preds, blocks, n_inp, remarks, **grid)
-        axs = self._axes(len(samples), 2.2, **grid)
+        axs = self._axes(len(samples), 2.2, n_images=_count_images(blocks, n_inp), **grid)
         for k,(ax,sample,pred) in enumerate(zip(axs, samples, preds)):
-            for block,x in zip(blocks, sample): block.show(x, ctx=ax)
-            for block,x in zip(targets, pred): block.show_prediction(x, ctx=ax)
+            places = _places(ax, blocks, n_inp)
+            for block,x,place in zip(blocks, sample, places): block.show(x, ctx=place)
+            for block,x,place in zip(targets, pred, places[n_inp:]): block.show_prediction(x, ctx=place)
             _fit_title(ax, '\n'.join(filter(None, [ax.get_title(), remarks[k] if remarks else ''])))
             if len(sample)>n_inp and len(targets)==1 and targets[0].vocab is not None:
                 ax.title.set_color('green' if _is_same(sample[n_inp], pred[0]) else 'red')
         _add_legend(axs, blocks, samples, preds)
 
     def remarks(self, samples, remarks, names, blocks, n_inp, right=None, **grid):
-        axs = self._axes(len(samples), 2.4, **{'suptitle': ' / '.join(names), **grid})
+        grid = {'suptitle': ' / '.join(names), 'n_images': _count_images(blocks, n_inp), **grid}
+        axs = self._axes(len(samples), 2.4, **grid)
         for k,(ax,sample,remark) in enumerate(zip(axs, samples, remarks)):
-            for block,x in zip(blocks[:n_inp], sample): block.show(x, ctx=ax)
+            places = _places(ax, blocks, n_inp)
+            for block,x,place in zip(blocks[:n_inp], sample, places): block.show(x, ctx=place)
             _fit_title(ax, ' / '.join(remark))
             if right is not None: ax.title.set_color('green' if right[k] else 'red')
 
@@ -137,17 +144,31 @@ class GridLayout(Layout):
     def _pairs(self, samples, preds, blocks, n_inp, remarks=None, **grid):
         "Draw each sample twice: with its targets on the left, with the predictions on the right"
         nrows,ncols = grid.pop('nrows', None),grid.pop('ncols', None)
-        ncols = ncols or (None if nrows else 2 if len(samples)<5 else 4)
+        ncols,n_images = ncols or (None if nrows else 2 if len(samples)<5 else 4),_count_images(blocks, n_inp)
         n = min(len(samples), nrows*ncols//2) if nrows and ncols else len(samples) # a sample takes two axes
-        axs,targets = self._axes(2*n, 2.2, nrows=nrows, ncols=ncols, **grid),blocks[n_inp:]
+        axs,targets = self._axes(2*n, 2.2, nrows=nrows, ncols=ncols, n_images=n_images, **grid),blocks[n_inp:]
         for k in range(n):
             remark = remarks[k] if remarks else ''
             for ax,values,name in ((axs[2*k], samples[k][n_inp:], 'target'), (axs[2*k+1], preds[k], 'prediction')):
-                for block,x in zip(blocks, samples[k][:n_inp]): block.show(x, ctx=ax)
-                for block,x in zip(targets, values):
-                    (block.show if name=='target' else block.show_prediction)(x, ctx=ax)
+                places = _places(ax, blocks, n_inp)
+                for block,x,place in zip(blocks, samples[k][:n_inp], places): block.show(x, ctx=place)
+                for block,x,place in zip(targets, values, places[n_inp:]):
+                    (block.show if name=='target' else block.show_prediction)(x, ctx=place)
                 _fit_title(ax, '\n'.join(filter(None, [name, ax.get_title(), remark])))
         _add_legend(axs, blocks, samples[:n], preds[:n])
+
+# %% ../../nbs/data/04_layout.ipynb #8b08ab6c
+def _count_images(blocks, n_inp): return sum(b.layout.is_grid for b in blocks[:n_inp])
+
+def _places(ax, blocks, n_inp):
+    "Return the axes of each slot: several images side by side, a drawn target on the first of them, all else above"
+    n = _count_images(blocks, n_inp)
+    if n<2: return [ax]*len(blocks)
+    cells = [ax.inset_axes((k/n, 0, 0.98/n, 1)) for k in range(n)]
+    for o in cells: o.axis('off')
+    images = iter(cells)
+    inputs = [next(images) if b.layout.is_grid else ax for b in blocks[:n_inp]]
+    return inputs+[cells[0] if b.drawn else ax for b in blocks[n_inp:]]
 
 # %% ../../nbs/data/04_layout.ipynb #5f6b0c25
 def _add_legend(axs, blocks, samples, preds=()):

@@ -34,6 +34,16 @@ from .fixed import files_of, find_shelf, needed_side
 from .order import check_shard, epoch_order, take_shard
 
 # %% ../../nbs/data/18_loader.ipynb #a1b95eb8
+def _check_weights(weights, n, sort_by):
+    "Raise a `UsageError` unless samples can be drawn with `weights`"
+    if len(weights)!=n: raise UsageError(f"`weights` has {len(weights)} numbers for {n} samples. Pass one for each.")
+    if sort_by is not None:
+        raise UsageError("`weights` draws samples, and `sort_by` orders them. Pass only one of them.")
+    found = torch.as_tensor(list(weights), dtype=torch.float64)
+    if not (torch.isfinite(found).all() and (found>=0).all() and found.sum()>0):
+        raise UsageError("`weights` must be finite numbers from 0 up, and not all 0. The smallest is "
+                         f"{found.min().item():g}, the largest {found.max().item():g}.")
+
 def _choose_threads(samples):
     "Return how many threads to use for `samples` by default"
     return min(8, os.cpu_count() or 1) if samples.by_steps and not samples.by_rows else 0
@@ -57,6 +67,7 @@ class DataLoader(Loader):
         seed:int|None=None, # Of the order and of all random steps; `None`: drawn once from PyTorch's stream
         cache=None, # Where to keep opened items, and how much; see `mylib.data.store.make_store`
         sort_by:Sequence|None=None, # One number a sample, such as its length; batches have similar samples then
+        weights:Sequence|None=None, # One number a sample: how often to draw it, compared to others; only if shuffled
         shard:tuple[int,int]|None=None, # (rank, n): every n-th sample of each batch, from the rank-th on; `None`: all
         after_item:Sequence[Callable]|Callable|None=None, # As `item_tfms`, by its older name; applied after them
         after_batch:Sequence[Callable]|Callable|None=None, # As `batch_tfms`, by its older name; applied after them
@@ -69,7 +80,7 @@ class DataLoader(Loader):
         self.training = shuffle if training is None else training
         self.num_workers = _choose_threads(self.samples) if num_workers is None else num_workers
         self.seed = torch.randint(2**31, ()).item() if seed is None else seed
-        self.epoch,self.cache,self.sort_by,self.shard = 0,cache,sort_by,shard
+        self.epoch,self.cache,self.sort_by,self.weights,self.shard = 0,cache,sort_by,weights,shard
         self._check()
         self._prepare()
         self._measure()
@@ -84,6 +95,7 @@ class DataLoader(Loader):
                              f"{self.batch_size}. Pass a smaller bs=, or drop_last=False.")
         if self.sort_by is not None and len(self.sort_by)!=self.n:
             raise UsageError(f"`sort_by` has {len(self.sort_by)} numbers for {self.n} samples. Pass one for each.")
+        if self.weights is not None: _check_weights(self.weights, self.n, self.sort_by)
         if self.shard is not None: check_shard(self.shard, self.n, self.batch_size or 1, self.drop_last)
 
     @property
@@ -241,7 +253,7 @@ class DataLoader(Loader):
         "Return the positions of the samples in the order of `epoch`"
         if self.samples.new_only: self.samples[0] # raises an error that says what is missing
         gen = generator(self.seed, epoch, 'order') if self.shuffle else None
-        return epoch_order(self.n, gen, self.sort_by, self.batch_size or 1)
+        return epoch_order(self.n, gen, self.sort_by, self.batch_size or 1, self.weights)
 
     def raw_batches(self,
         epoch:int, # Number of the epoch
@@ -301,7 +313,7 @@ class DataLoader(Loader):
     ) -> 'DataLoader':
         "Return a loader with the same settings, except those that are given"
         names = 'batch_size shuffle drop_last item_tfms batch_tfms training num_workers device seed cache shard'.split()
-        if dataset is None: names.append('sort_by') # has one number for each sample of this dataset
+        if dataset is None: names += ['sort_by', 'weights'] # have one number for each sample of this dataset
         settings = {n: getattr(self, n) for n in names}
         return type(self)(self.dataset if dataset is None else dataset, **{**settings, **kwargs})
 

@@ -24,12 +24,20 @@ def epoch_order(
     gen:torch.Generator|None=None, # Shuffles; `None`: no shuffling
     sort_by:Sequence|None=None, # One number a sample; batches have samples with similar numbers then
     batch_size:int=1, # Samples in a batch, if they are sorted
+    weights:Sequence|None=None, # One number a sample: how often to draw it, compared to others; only with `gen`
 ) -> list[int]:
     "Return the positions of the samples in the order of an epoch"
+    if gen is not None and weights is not None: return _draw(n, gen, weights)
     sizes = None if sort_by is None else list(sort_by) # by position, also of a pandas series
     if gen is None: return list(range(n)) if sizes is None else _largest_first(range(n), sizes)
     order = torch.randperm(n, generator=gen).tolist()
     return order if sizes is None else _sort_by_size(order, gen, sizes, batch_size)
+
+def _draw(n, gen, weights):
+    "Draw `n` positions, each as often on average as its weight says"
+    sums = torch.as_tensor(list(weights), dtype=torch.float64).cumsum(0)
+    at = torch.rand(n, generator=gen, dtype=torch.float64)*sums[-1]
+    return torch.searchsorted(sums, at, right=True).clamp(max=len(sums)-1).tolist()
 
 def _largest_first(idxs, sizes): return sorted(idxs, key=lambda i: sizes[i], reverse=True)
 

@@ -9,8 +9,8 @@ Docs: https://mylib-team.github.io/mylib/data/split.html.md"""
 
 # %% auto #0
 __all__ = ['as_positions', 'check_positions', 'check_splits', 'RandomSplitter', 'RandomSubsetSplitter',
-           'TrainTestSplitter', 'IndexSplitter', 'EndSplitter', 'MaskSplitter', 'FuncSplitter', 'find_split_folders',
-           'GrandparentSplitter', 'FileSplitter', 'ColSplitter']
+           'TrainTestSplitter', 'KFoldSplitter', 'IndexSplitter', 'EndSplitter', 'MaskSplitter', 'FuncSplitter',
+           'find_split_folders', 'GrandparentSplitter', 'FileSplitter', 'ColSplitter']
 
 # %% ../../nbs/data/02_split.ipynb #83a23c35
 import os
@@ -140,6 +140,37 @@ def TrainTestSplitter(
                                        random_state=random_state, stratify=stratify, shuffle=shuffle)
         return L(train),L(valid)
     setattr(_split, 'leaves_out', train_size is not None)
+    return _split
+
+# %% ../../nbs/data/02_split.ipynb #2c3db01b
+def _per_item(o, items, name):
+    "Return one value for each item: from a function, a column, or a sequence that has them"
+    if callable(o): o = [o(x) for x in (items.itertuples() if isinstance(items, pd.DataFrame) else items)]
+    elif isinstance(o, str):
+        if not isinstance(items, pd.DataFrame) or o not in items.columns:
+            raise UnknownName(f"`{name}` is {o!r}, but the items have no such column. Pass one value an item.")
+        o = items[o]
+    if len(o)!=len(items): raise UsageError(f"`{name}` has {len(o)} values for {len(items)} items. Pass one for each.")
+    return np.asarray([str(v) for v in o])
+
+def KFoldSplitter(
+    n:int=5, # Number of parts, 2 or more
+    fold:int=0, # The part to hold out, from 0 to `n-1`
+    *,
+    groups:Sequence|Callable|str|None=None, # What must not be divided: a value an item, a function, or a column
+    stratify:Sequence|Callable|str|None=None, # The class of each item: a value an item, a function, or a column
+    seed:int=0, # Of the division, which all folds must have in common
+) -> Callable: # A function from items to two lists of positions
+    "Hold out one of `n` parts of the items, with scikit-learn"
+    if not 0<=fold<n or n<2:
+        raise OutOfRange(f"`fold` is {fold} of {n}. Pass 2 parts or more, and a fold from 0 to {n-1}.")
+    def _split(items):
+        from sklearn import model_selection as ms
+        name = f"{'Stratified' if stratify is not None else ''}{'Group' if groups is not None else ''}KFold"
+        y,g = (None if o is None else _per_item(o, items, k) for o,k in ((stratify, 'stratify'), (groups, 'groups')))
+        try: folds = list(getattr(ms, name)(n, shuffle=True, random_state=seed).split(np.zeros(len(items)), y, g))
+        except ValueError as e: raise UsageError(f"{len(items)} items cannot be divided into {n} folds: {e}") from e
+        return tuple(L(o.tolist()) for o in folds[fold])
     return _split
 
 # %% ../../nbs/data/02_split.ipynb #3847a3fd

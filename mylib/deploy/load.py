@@ -28,7 +28,7 @@ from ..data.block import InputBlock, TransformBlock
 from ..data.dataset import without_items
 from ..data.transform import Transform, as_slots
 from ..data.loader import DataLoader
-from ..data.loaders import DataLoaders
+from ..data.loaders import DataLoaders, our_loader
 from ..learner.learner import Learner
 from .parts import build_part, check_model_args, model_names, values_in
 from .read import fields, open_bundle
@@ -209,12 +209,19 @@ def _tried(learn, model, item, device):
         if device=='cpu': first.try_out(model, inputs, label[0] if len(label)==1 else label)
     return [o.shape[1] for o in outs],seen
 
+def _blank(dls):
+    "An empty item; where several Blocks open the inputs, a tuple with one for each; `None`: a Block has none"
+    inputs = dls.blocks[:dls.n_inp]
+    if len(inputs)==1 or not our_loader(dls.train, 'load_learner').samples.by_steps: inputs = inputs[:1]
+    if not all(isinstance(b, InputBlock) for b in inputs): return None
+    found = tuple(b.blank() for b in inputs)
+    return found if len(found)>1 else found[0]
+
 def _try(file, learn, model, device='meta'):
     "Predict one item of nothing: on 'meta' with the shapes of `model`, on 'cpu' with its numbers"
-    first = learn.dls.blocks[0]
-    if not isinstance(first, InputBlock): return
+    if (blank := _blank(learn.dls)) is None: return
     try:
-        with torch.no_grad(), isolated_rng(): found,seen = _tried(learn, model, first.blank(), device)
+        with torch.no_grad(), isolated_rng(): found,seen = _tried(learn, model, blank, device)
     except Exception as e:
         raise UsageError(f"{file}: its parts do not fit each other; an item cannot be predicted ({type(e).__name__}: "
                          f"{str(e)[:300]}). Export the model again.") from e

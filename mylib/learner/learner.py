@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from ..core.core import (UnknownName, UsageError, check_option, check_whole, concise, generator, isolated_rng,
-    isolated_torch_rng, listed, note, reworded)
+    isolated_torch_rng, listed, note, reworded, warn)
 from ..core.device import to_detach, to_device
 from ..core.show import in_script, keep_figure
 from ..core.delegates import delegates
@@ -47,9 +47,11 @@ from ..callback.checkpoint import Checkpoint
 from ..callback.threads import BestThreads
 from ..callback.activations import ActivationStats
 from .predict import Predictor, together, unchanged
+from .tta import combine_views
+from .compiling import why_not_compiled
 from .lr_find import LRFinder, SuggestedLRs, default_steps, find_lr, minimum, plot_lr_find, steep
 from .bundle import describe_learner, write_bundle
-from .summary import layer_table, learner_text
+from .summary import layer_table, learner_text, license_lines
 from .fitting import as_checkpoint, batch_advice, fitting_batches
 from .loop import loop_lines
 from .door import check_maker, check_objects, find_metric, not_loaders
@@ -402,8 +404,25 @@ class Learner:
                 yield *inputs,o.preds,o.targs,*decoded,*losses
 
     @concise
+    def tta(self,
+        ds_idx:int=1, # 0 for the training set, 1 for validation
+        dl:DataLoader|None=None, # Another loader, such as of `dls.test_dl`
+        n:int=4, # Number of views
+        beta:float=0.25, # Weight of the prediction without random transforms, 0 to 1
+        use_max:bool=False, # Take the maximum of all, rather than the weighted mean?
+        *,
+        unsure:float|None=None, # Only look again at items whose highest probability is below this; `None`: at all
+        act:Callable|None=None, # From output to prediction; `None`: what the loss or the Block says
+    ) -> tuple: # Predictions and targets, on the CPU
+        "Predict each item as it is and in `n` random views, and combine the predictions"
+        dl = our_loader(self.dls[ds_idx] if dl is None else dl, 'tta')
+        def over(found, n): return ProgressTable(self.bar).over(found, n)
+        with fitting_batches(dl), isolated_rng():
+            return combine_views(self.predictor(act), dl, n, beta, use_max, unsure=unsure, over=over)
+
+    @concise
     def predict(self,
-        item, # What the Block of the input opens: a path, an image, a row
+        item, # What the Block of the input opens: a path, an image, a row; of several inputs a tuple
         with_input:bool=False, # The decoded input too, first?
     ) -> tuple: # ([input,] what it is called, the decoded prediction, the prediction); several targets are tuples
         "Predict one item"
@@ -441,6 +460,7 @@ class Learner:
         batch = self.dls.one_batch()
         self._place_model()
         print(layer_table(self.model, *batch[:self.dls.n_inp]))
+        for line in license_lines(self.model): print(line)
         print(f"\nLoss: {self.loss_func}\nOptimizer: {getattr(self.opt_func, '__name__', self.opt_func)}\nCallbacks: "
               f"{', '.join(map(repr, [self.recorder, *self._tables(), *self._callbacks()]))}")
 
@@ -578,8 +598,11 @@ class Learner:
     def to_fp32(self): "Full precision from now on"; return self.to_precision('fp32')
 
     def compile(self, **kwargs):
-        "Compile the model with `torch.compile`, whose arguments these are; returns self"
-        self.model.compile(**kwargs)
+        "Compile the model with `torch.compile`, whose arguments these are, if this machine can; returns self"
+        why = why_not_compiled(self.device, **kwargs)
+        if why: warn(f"The model is used as it is, since it cannot be compiled here: {why}. Results are the "
+                      "same, but slower.")
+        else: self.model.compile(**kwargs)
         return self
 
     def no_bar(self):

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from ..core.core import UsageError
 from ..core.device import to_device
-from ..data.fixed import apply_getters
 from ..data.dataset import Datasets
 from ..data.loader import DataLoader
 from ..data.loaders import our_loader
@@ -31,7 +30,7 @@ def _first_item(dl):
     "Return what the Block of the input opens for the first sample of `dl`; `None` if there is none"
     samples = dl.samples
     if not isinstance(dl, DataLoader) or samples is None or not len(samples): return None
-    return apply_getters(samples.pipes[0], samples.item(0)) if isinstance(samples, Datasets) else samples.item(0)
+    return samples.raw_item(0) if isinstance(samples, Datasets) else samples.item(0)
 
 def _largest_gap(a, b):
     "Return the largest difference of two outputs, relative if they are large; infinity if they are of different kinds"

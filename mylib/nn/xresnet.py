@@ -22,6 +22,7 @@ __all__ = ['xresnet18', 'xresnet34', 'xresnet50', 'xresnet101', 'xresnet152', 'x
 # %% ../../nbs/nn/06_xresnet.ipynb #c722c5b5
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -80,11 +81,12 @@ _plain = {'18': _18, '34': _34, '50': _50, '101': _101, '152': _152}
 _deep = {'18_deep': (1, [2, 2, 2, 2, 1, 1]), '34_deep': (1, [3, 4, 6, 3, 1, 1]), '50_deep': (4, [3, 4, 6, 3, 1, 1])}
 _deeper = {'18_deeper': (1, [2, 2, 1, 1, 1, 1, 1, 1]), '34_deeper': (1, [3, 4, 6, 3, 1, 1, 1, 1]),
            '50_deeper': (4, [3, 4, 6, 3, 1, 1, 1, 1])}
-_variants = {f'{kind}{k}': (expansion, layers, more)
-             for kind,more,depths in (('xresnet', {}, {**_plain, **_deep, **_deeper}), ('xse_resnet', _se, _plain),
-                                      ('xresnext', _next, _plain), ('xse_resnext', {**_se, **_next},
-                                                                    {**_plain, **_deep, **_deeper}))
-             for k,(expansion,layers) in depths.items()}
+_variants:dict[str,tuple[int,list[int],dict[str,Any]]] = {
+    f'{kind}{k}': (expansion, layers, more)
+    for kind,more,depths in (('xresnet', {}, {**_plain, **_deep, **_deeper}), ('xse_resnet', _se, _plain),
+                             ('xresnext', _next, _plain),
+                             ('xse_resnext', {**_se, **_next}, {**_plain, **_deep, **_deeper}))
+    for k,(expansion,layers) in depths.items()}
 _variants['xsenet154'] = 4,[3, 8, 36, 3],dict(groups=64, base_width=256, reduction=16)
 _activations = 'ReLU', 'LeakyReLU', 'ELU', 'GELU', 'SiLU', 'Mish', 'Hardswish'
 

@@ -10,7 +10,7 @@ Docs: https://mylib-team.github.io/mylib/train/metrics.html.md"""
 
 # %% auto #0
 __all__ = ['accuracy', 'error_rate', 'top_k_accuracy', 'accuracy_multi', 'mse', 'mae', 'msle', 'rmse', 'exp_rmspe',
-           'perplexity', 'Perplexity', 'foreground_acc', 'Dice', 'JaccardCoeff', 'DiceMulti']
+           'perplexity', 'Perplexity', 'foreground_acc', 'Dice', 'JaccardCoeff', 'DiceMulti', 'JaccardCoeffMulti']
 
 # %% ../../nbs/train/04_metrics.ipynb #25b3a38c
 import math
@@ -263,3 +263,19 @@ class DiceMulti(_Overlap):
     def value(self) -> float:
         tp,fp,fn = self._count_hits()
         return (2*tp/(2*tp+fp+fn)).nanmean().item()
+
+# %% ../../nbs/train/04_metrics.ipynb #5a1c9d64
+@part('train.JaccardCoeffMulti')
+@measures('categories', better='higher')
+class JaccardCoeffMulti(_Overlap):
+    "Mean intersection over union of all classes that occur in targets or predictions"
+    def __init__(self,
+        axis:int=1, # Axis of the classes in the predictions
+    ): super().__init__(axis, 'jaccard_coeff_multi')
+    @property
+    def by_class(self) -> list[float]:
+        "The intersection over union of each class; NaN for a class that does not occur"
+        tp,fp,fn = self._count_hits()
+        return (tp/(tp+fp+fn)).tolist()
+    @property
+    def value(self) -> float: return torch.tensor(self.by_class).nanmean().item()

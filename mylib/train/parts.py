@@ -19,7 +19,7 @@ parts = parts_table(
     losses='CrossEntropyLossFlat LabelSmoothingCrossEntropy FocalLoss BCEWithLogitsLossFlat BCELossFlat MSELossFlat '
            'L1LossFlat DiceLoss',
     metrics='accuracy error_rate top_k_accuracy accuracy_multi mse mae msle rmse exp_rmspe perplexity Perplexity '
-            'foreground_acc Dice JaccardCoeff DiceMulti',
+            'foreground_acc Dice JaccardCoeff DiceMulti JaccardCoeffMulti',
     scikit='BalancedAccuracy CohenKappa F1Score FBeta HammingLoss Jaccard MatthewsCorrCoef Precision Recall',
     roc='APScoreBinary RocAuc RocAucBinary',
     multilabel='F1ScoreMulti HammingLossMulti PrecisionMulti RecallMulti RocAucMulti',

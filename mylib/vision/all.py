@@ -17,8 +17,9 @@ __all__ = ['Image', 'TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'P
            'Dihedral', 'Rotate', 'Zoom', 'Warp', 'Brightness', 'Contrast', 'Saturation', 'Hue',
            'RandomResizedCropGPU', 'create_head', 'TimmBody', 'TorchvisionBody', 'create_body', 'create_vision_model',
            'create_pyramid', 'DynamicUnet', 'UnetBlock', 'create_unet_model', 'unet_split', 'unet_learner',
-           'default_split', 'model_stats', 'ImageBlock', 'ImageDataLoaders', 'BBoxBlock', 'BBoxLblBlock',
-           'get_annotations', 'MaskBlock', 'NamedMask', 'OpenMask', 'PointBlock', 'PointLoss', 'point_distance',
+           'layer_split', 'layer_rates', 'default_split', 'model_stats', 'ImageBlock', 'ImageDataLoaders',
+           'MultiChannelImage', 'OpenChannels', 'read_channels', 'BBoxBlock', 'BBoxLblBlock', 'get_annotations',
+           'MaskBlock', 'NamedMask', 'OpenMask', 'PointBlock', 'PointLoss', 'point_distance',
            'SegmentationDataLoaders', 'SegmentationInterpretation', 'vision_learner', 'PooledSelfAttention2d',
            'SelfAttention', 'BlurPool', 'MaxBlurPool', 'XResNet', 'xresnet_names', 'xresnet18', 'xresnet34',
            'xresnet50', 'xresnet101', 'xresnet152', 'xresnet18_deep', 'xresnet34_deep', 'xresnet50_deep',
@@ -53,6 +54,7 @@ from ..data import all as data_face
 from ..data.all import *
 from mylib.vision.image import (TensorImage, TensorMask, TensorPoint, TensorBBox, PILImage, PILImageBW, PILMask,
     OpenImage)
+from .channels import MultiChannelImage, OpenChannels, read_channels
 from .decode import image_size
 from .pil import Image
 from .files import verify_image, verify_images, resize_image, resize_images
@@ -80,7 +82,7 @@ from .head import create_head
 from .body import TimmBody, TorchvisionBody, model_stats
 from .weights import create_body
 from .model import create_vision_model
-from .groups import default_split
+from .groups import default_split, layer_rates, layer_split
 from .pyramid import create_pyramid
 from .unet import DynamicUnet, UnetBlock, create_unet_model, unet_split
 from .block import ImageBlock
@@ -107,15 +109,16 @@ _all_ = ['Image', 'TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'PIL
          'aug_transforms', 'setup_aug_tfms', 'RandomErasing', 'TrivialAugment', 'ImageTransform', 'Flip', 'Dihedral',
          'Rotate', 'Zoom', 'Warp', 'Brightness', 'Contrast', 'Saturation', 'Hue', 'RandomResizedCropGPU',
          'create_head', 'TimmBody', 'TorchvisionBody', 'create_body', 'create_vision_model', 'create_pyramid',
-         'DynamicUnet', 'UnetBlock', 'create_unet_model', 'unet_split', 'unet_learner', 'default_split',
-         'model_stats', 'ImageBlock', 'ImageDataLoaders', 'BBoxBlock', 'BBoxLblBlock', 'get_annotations',
-         'MaskBlock', 'NamedMask', 'OpenMask', 'PointBlock', 'PointLoss', 'point_distance',
-         'SegmentationDataLoaders', 'SegmentationInterpretation', 'vision_learner', 'PooledSelfAttention2d',
-         'SelfAttention', 'BlurPool', 'MaxBlurPool', 'XResNet', 'xresnet_names', 'xresnet18', 'xresnet34',
-         'xresnet50', 'xresnet101', 'xresnet152', 'xresnet18_deep', 'xresnet34_deep', 'xresnet50_deep',
-         'xresnet18_deeper', 'xresnet34_deeper', 'xresnet50_deeper', 'xse_resnet18', 'xse_resnet34', 'xse_resnet50',
-         'xse_resnet101', 'xse_resnet152', 'xresnext18', 'xresnext34', 'xresnext50', 'xresnext101', 'xresnext152',
-         'xse_resnext18', 'xse_resnext34', 'xse_resnext50', 'xse_resnext101', 'xse_resnext152', 'xse_resnext18_deep',
+         'DynamicUnet', 'UnetBlock', 'create_unet_model', 'unet_split', 'unet_learner', 'layer_split', 'layer_rates',
+         'default_split', 'model_stats', 'ImageBlock', 'ImageDataLoaders', 'MultiChannelImage', 'OpenChannels',
+         'read_channels', 'BBoxBlock', 'BBoxLblBlock', 'get_annotations', 'MaskBlock', 'NamedMask', 'OpenMask',
+         'PointBlock', 'PointLoss', 'point_distance', 'SegmentationDataLoaders', 'SegmentationInterpretation',
+         'vision_learner', 'PooledSelfAttention2d', 'SelfAttention', 'BlurPool', 'MaxBlurPool', 'XResNet',
+         'xresnet_names', 'xresnet18', 'xresnet34', 'xresnet50', 'xresnet101', 'xresnet152', 'xresnet18_deep',
+         'xresnet34_deep', 'xresnet50_deep', 'xresnet18_deeper', 'xresnet34_deeper', 'xresnet50_deeper',
+         'xse_resnet18', 'xse_resnet34', 'xse_resnet50', 'xse_resnet101', 'xse_resnet152', 'xresnext18',
+         'xresnext34', 'xresnext50', 'xresnext101', 'xresnext152', 'xse_resnext18', 'xse_resnext34', 'xse_resnext50',
+         'xse_resnext101', 'xse_resnext152', 'xse_resnext18_deep',
          'xse_resnext34_deep', 'xse_resnext50_deep', 'xse_resnext18_deeper', 'xse_resnext34_deeper',
          'xse_resnext50_deeper', 'xsenet154']
 

@@ -12,6 +12,8 @@ Docs: https://mylib-team.github.io/mylib/vision/block.html.md"""
 __all__ = ['ImageBlock']
 
 # %% ../../nbs/vision/30_block.ipynb #da0d0b01
+from collections.abc import Sequence
+
 import numpy as np
 from torch import Tensor
 
@@ -20,6 +22,7 @@ from ..core.part import part
 from ..core.show import show_image
 from ..data.block import InputBlock
 from ..data.layout import GridLayout
+from .channels import MultiChannelImage, OpenChannels, pick_channels
 from .image import OpenImage, PILImage, PILMask, TensorImage, TensorMask
 from .tensor import IntToFloatTensor, ToTensor
 
@@ -33,18 +36,34 @@ class ImageBlock(InputBlock):
         cls:type[PILImage]=PILImage, # `PILImage` for color, `PILImageBW` for gray
         values:tuple|None=None, # More than 8 bits: what becomes black and what white; `None`: by the training images
         opened_as:str|None=None, # What it is given, if that is opened already; `None`: found with the training images
+        *,
+        channels:Sequence[int]|None=None, # Which channels are drawn as red, green and blue; `None`: the first three
+        n_channels:int|None=None, # Of a `MultiChannelImage`: how many there are; `None`: as the training images have
     ):
         if not (isinstance(cls, type) and issubclass(cls, PILImage)):
-            raise UsageError(f"`cls` is {cls!r}, but must be PILImage, PILImageBW or PILMask.")
-        self.cls = cls
-        super().__init__(OpenImage(cls, values, opened_as), item_tfms=ToTensor(), batch_tfms=IntToFloatTensor())
+            raise UsageError(f"`cls` is {cls!r}, but must be PILImage, PILImageBW, PILMask or MultiChannelImage.")
+        self.cls,self.channels = cls,None if channels is None else list(channels)
+        self.is_multi = issubclass(cls, MultiChannelImage)
+        if n_channels is not None and not self.is_multi:
+            raise UsageError(f"`n_channels` is {n_channels}, but {cls.__name__} has a fixed number of channels. Pass "
+                             "ImageBlock(MultiChannelImage, n_channels=...).")
+        step = OpenChannels(cls, values, n_channels) if self.is_multi else OpenImage(cls, values, opened_as)
+        super().__init__(step, item_tfms=ToTensor(), batch_tfms=IntToFloatTensor())
 
     @property
     def part_args(self):
         "What an exported model needs, with what the first step has learned"
         step = self.type_tfms[0]
-        return dict(cls=self.cls, values=None if step.values is None else list(step.values), opened_as=step.opened_as)
-    def blank(self): return np.zeros((32, 32, 3), dtype=np.uint8)
+        values = None if step.values is None else [list(o) if self.is_multi else o for o in step.values]
+        own = dict(n_channels=step.n) if self.is_multi else dict(opened_as=step.opened_as)
+        return dict(cls=self.cls, values=values, channels=self.channels, **own)
+    def blank(self):
+        n = self.type_tfms[0].n or 3 if self.is_multi else 3
+        return np.zeros((32, 32, n), dtype=np.float32 if self.type_tfms[0].values else np.uint8)
     def wrap(self, x, _batch): return (TensorMask if issubclass(self.cls, PILMask) else TensorImage)(x)
     def text(self, x): return f"{type(x).__name__} {tuple(x.shape)}"
-    def show(self, x, ctx=None): return show_image(x, ctx=ctx) if isinstance(x, Tensor) else x.show(ctx=ctx)
+    def show(self, x, ctx=None):
+        if isinstance(x, MultiChannelImage): return x.show(ctx=ctx, channels=self.channels)
+        if not isinstance(x, Tensor): return x.show(ctx=ctx)
+        picked = x if x.ndim==2 or len(x)==3 and self.channels is None else pick_channels(x, self.channels, axis=0)
+        return show_image(picked, ctx=ctx)

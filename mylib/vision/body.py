@@ -16,14 +16,16 @@ __all__ = ['ByStats', 'TimmBody', 'TorchvisionBody', 'run_empty', 'output_shape'
            'change_channels_', 'check_arch_args', 'build_body', 'classifier_names', 'model_stats']
 
 # %% ../../nbs/vision/22_body.ipynb #7599fdd7
+import copy
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from torchvision import models
 
-from ..core.core import OutOfRange, UsageError, near
+from ..core.core import OutOfRange, UsageError, isolated_rng, near
 from ..nn.mode import eval_mode
 from ..nn.xresnet import xresnet
 from .arch import arch_name
@@ -48,6 +50,7 @@ class ByStats(nn.Module):
 # %% ../../nbs/vision/22_body.ipynb #e00f28d8
 class TimmBody(nn.Module):
     "Compute features with a timm model: feature maps, or with `maps=False` the rows that timm pools from them"
+    normalize:nn.Module|None
     def __init__(self,
         model:nn.Module, # A model of timm, made with `num_classes=0`
         maps:bool=True, # Return feature maps (b, c, h, w)? Otherwise rows (b, c)
@@ -61,6 +64,7 @@ class TimmBody(nn.Module):
 # %% ../../nbs/vision/22_body.ipynb #fa868405
 class TorchvisionBody(nn.Module):
     "Compute features with a torchvision model or an XResNet: the output of `steps`, or without them its pooled rows"
+    normalize:nn.Module|None
     def __init__(self,
         model:nn.Module, # A model of torchvision, or an XResNet, whose classifier is `nn.Identity()`
         steps:Sequence[str|Callable]=(), # Names of submodules, or functions, that compute the feature maps in order
@@ -81,9 +85,11 @@ class TorchvisionBody(nn.Module):
                          "`learn.model[0].model` is the whole model.")
 
 # %% ../../nbs/vision/22_body.ipynb #83b72601
-def _to_meta(module):
-    "Return the parameters and buffers of `module` without values"
-    return {k: v.detach().to('meta') for named in (module.named_parameters, module.named_buffers) for k,v in named()}
+def _without_weights(module):
+    "Return a copy of `module` in evaluation mode whose parameters and buffers have shapes and no values"
+    memo = {id(p): nn.Parameter(p.detach().to('meta'), requires_grad=False) for p in module.parameters()}
+    memo |= {id(o): o.detach().to('meta') for o in module.buffers()}
+    return copy.deepcopy(module, memo).eval()
 
 # %% ../../nbs/vision/22_body.ipynb #78c53b15
 def run_empty(
@@ -91,10 +97,11 @@ def run_empty(
     size:Sequence[int], # (channels, height, width) of an image
 ): # Its output without values if the model can do without; nothing about the model is changed
     "Send one empty image through `model`, as in evaluation mode"
-    with eval_mode(model) as still:
-        try: return torch.func.functional_call(still, _to_meta(model), torch.empty(1, *size, device='meta'))
+    with torch.no_grad(), isolated_rng():
+        try: return _without_weights(model)(torch.empty(1, *size, device='meta'))
         except Exception: # a model with tensors that are neither parameters nor buffers
-            with torch.no_grad(): return still(torch.zeros(1, *size, device=next(model.parameters()).device))
+            like = next(model.parameters(), torch.empty(0))
+            with eval_mode(model) as still: return still(like.new_zeros(1, *size))
 
 def output_shape(
     body:nn.Module, # Takes images
@@ -170,14 +177,23 @@ def check_arch_args(
     return dict(args or {})
 
 # %% ../../nbs/vision/22_body.ipynb #11ef0979
+@contextmanager
+def _says_which_args(name, args):
+    "Raise an error of timm again as one about `args`, if there are some"
+    try: yield
+    except UsageError: raise
+    except (TypeError, AssertionError, RuntimeError, ValueError) as e:
+        if not args: raise
+        raise UsageError(f"`{name}` does not take the arguments {args} ({e or type(e).__name__}). Omit them.") from e
+
 def _make_timm_body(name, n_in, pool, args, pretrained):
     "Return the body"
     import timm
-    try: model = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=n_in, **args)
-    except TypeError as e: raise UsageError(f"`{name}` does not take the arguments {args} ({e}). Omit them.") from e
-    side = args.get('img_size', model.pretrained_cfg['input_size'][1:])
-    shape = (n_in, *([side]*2 if isinstance(side, int) else side))
-    maps = output_shape(TimmBody(model), shape)
+    with _says_which_args(name, args):
+        model = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=n_in, **args)
+        side = args.get('img_size', model.pretrained_cfg['input_size'][1:])
+        shape = (n_in, *([side]*2 if isinstance(side, int) else side))
+        maps = output_shape(TimmBody(model), shape)
     body = TimmBody(model, maps=pool and len(maps)==3 and maps[0]==model.num_features)
     try: body.n_features = (maps if body.maps else output_shape(body, shape))[0]
     except (NotImplementedError, IndexError) as e:

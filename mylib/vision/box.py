@@ -127,7 +127,7 @@ class BBoxBlock(TargetBlock):
                     "top. COCO's boxes have width and height instead, which `get_annotations` converts. Check `get_y`, "
                     "or leave the box and its label out.")
         how = 'pass BBoxBlock(clip=True)' if has_area(inside[k]) else 'leave it out, with its label'
-        return (f"box {k} ({box}) is not inside of the image of {size[0]} x {size[1]} pixels. Check `get_y`, which must "
+        return (f"box {k} ({box}) is not inside of the image of {size[0]} x {size[1]} pixels. Check `get_y`: it must "
                 f"return left, top, right, bottom in pixels of the whole image. Otherwise {how}.")
 
     def collate(self, values, _samples): return _pad(values, [has_area(x.as_subclass(Tensor)) for x in values], (4,))

@@ -16,6 +16,7 @@ from ..core.part import check_y_range, parts_table
 # %% ../../nbs/vision/50_parts.ipynb #c9e3b2da
 parts = parts_table(
     image='PILImage PILImageBW PILMask OpenImage',
+    channels='MultiChannelImage OpenChannels',
     transform='Resize RandomResizedCrop RatioResize CropPad RandomCrop FlipItem DihedralItem',
     tensor='ToTensor IntToFloatTensor Normalize',
     augment='Augment Augments',

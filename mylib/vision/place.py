@@ -40,8 +40,8 @@ def _pad(x, size, left, top, pad_mode):
     "Return `x` at (`left`, `top`) in an image of `size` (height, width)"
     a = x.pixels() if isinstance(x, PILImage) else np.asarray(x)
     around = [(top, size[0]-top-a.shape[0]), (left, size[1]-left-a.shape[1])] + [(0,0)]*(a.ndim-2)
-    padded = Image.fromarray(np.pad(a, around, mode=pad_modes[pad_mode]))
-    return type(x).create(padded) if isinstance(x, PILImage) else padded
+    padded = np.pad(a, around, mode=pad_modes[pad_mode])
+    return x.like(padded) if isinstance(x, PILImage) else Image.fromarray(padded)
 
 # %% ../../nbs/vision/05_place.ipynb #10e9b7dc
 @dataclass

@@ -24,7 +24,7 @@ from torch import nn
 from ..core.core import UsageError
 from .arch import arch_name
 from .body import TorchvisionBody, build_body, check_arch_args, model_stats, run_empty
-from .weights import create_body, from_hub, load_weights_, read_weights
+from .weights import create_body, from_hub, load_weights_, read_weights, weights_license
 
 # %% ../../nbs/vision/26_pyramid.ipynb #e8353dcb
 class TimmPyramid(nn.Module):
@@ -146,4 +146,5 @@ def create_pyramid(
         raise UsageError(f"`{name}` has no feature pyramid that is known here. Use a model of timm, such as "
                          f"{', '.join(repr(o) for o in _usual)}.")
     found.arch_name,found.n_in,found.stats = name,n_in,stats
+    if pretrained and weights is None: found.license = weights_license(name)
     return found

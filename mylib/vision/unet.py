@@ -17,6 +17,7 @@ __all__ = ['round_channels', 'UnetBlock', 'DynamicUnet', 'build_unet_model', 'cr
 # %% ../../nbs/vision/27_unet.ipynb #8f7d3320
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -103,7 +104,7 @@ class DynamicUnet(nn.Module):
         if not isinstance(encoder, (TimmPyramid, ChainPyramid)): encoder = ChainPyramid(encoder, size)
         _check_halving(encoder, size, f"`{getattr(encoder, 'arch_name', 'the encoder')}`")
         self.encoder,self.normalize,self.last_cross = encoder,None,last_cross
-        kwargs = dict(act_cls=act_cls, norm_type=norm_type)
+        kwargs:dict[str,Any] = dict(act_cls=act_cls, norm_type=norm_type)
         *skips,n = encoder.channels
         self.middle = nn.Sequential(BatchNorm(n), act_cls(), ConvLayer(n, n*2, **kwargs), ConvLayer(n*2, n, **kwargs))
         self.blocks = nn.ModuleList()

@@ -22,8 +22,7 @@ from ..core.delegates import delegates, taken_by
 from ..data.loaders import DataLoaders
 from ..learner.learner import Learner
 from ..learner.outputs import count_outputs
-from .learner import find_image_shape
-from .tensor import Normalize
+from .learner import find_image_shape, have_normalized
 from .unet import create_unet_model, unet_split
 
 # %% ../../nbs/vision/40_unet_learner.ipynb #5b200e9a
@@ -44,7 +43,7 @@ def unet_learner(
     "Create a learner for masks, with a U-Net on a model of timm or torchvision"
     n_out = count_outputs(dls, n_out)
     channels,*size = find_image_shape(dls)
-    normalize = normalize and not any(isinstance(f, Normalize) for f in dls.train.batch_tfms)
+    normalize = normalize and not have_normalized(dls)
     for_learner,for_model = taken_by(Learner, kwargs)
     model = create_unet_model(arch, n_out, size, pretrained, weights, n_in=channels if n_in is None else n_in,
                               normalize=normalize, **for_model)
