@@ -14,6 +14,7 @@ __all__ = ['RandomErasing']
 
 # %% ../../nbs/vision/14_erase.ipynb #589b17e1
 import math
+from functools import singledispatchmethod
 
 import torch
 from torch import Tensor
@@ -66,9 +67,12 @@ class RandomErasing(RandTransform):
         return [(i, box, torch.rand(x.shape[1], box[3]-box[1], box[2]-box[0], generator=gen))
                 for i,box in zip(rows.tolist(), boxes)]
 
-    def encodes(self, x, _params):
-        if not _params or not isinstance(x, TensorImage): return x
+    @singledispatchmethod
+    def encodes(self, x, _params): return x
+    @encodes.register
+    def _(self, x:TensorImage, params):
+        if not params: return x
         plain = x.as_subclass(Tensor)
         plain = plain.clone() if x.is_floating_point() else plain/255
-        for i,(l,t,r,b),noise in _params: plain[i,:,t:b,l:r] = noise.to(plain.device, plain.dtype)
+        for i,(l,t,r,b),noise in params: plain[i,:,t:b,l:r] = noise.to(plain.device, plain.dtype)
         return tv_tensors.wrap(plain, like=x)
