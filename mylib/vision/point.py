@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.core import UsageError
+from ..core.core import UsageError, check_whole
 from ..core.part import part
 from ..data.block import TargetBlock
 from ..data.transform import Transform
@@ -36,7 +36,9 @@ class ToPoints(Transform):
     fixed = True
     def __init__(self,
         n:int|None=None, # How many points; `None`: as many as the first training item has
-    ): self.n = n
+    ):
+        if n is not None: check_whole('n', n)
+        self.n = n
 
     def setups(self, items):
         if self.n is None and len(items): self.n = len(self._make(items[0]))
