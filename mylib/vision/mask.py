@@ -205,10 +205,8 @@ class MaskBlock(TargetBlock):
         return self.type_tfms[0]
     @property
     def part_args(self): return self.step.part_args
-    @property
-    def n_out(self):
-        "One channel a class"
-        return None if self.vocab is None else len(self.vocab)
+    def _count_channels(self): return None if self.vocab is None else len(self.vocab)
+    n_out:Any = property(_count_channels, doc="One channel a class")
     def make_loss(self):
         void = -100 if self.step.void is None else self.step.void_index
         return CrossEntropyLossFlat(axis=1, ignore_index=void)

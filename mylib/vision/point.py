@@ -14,6 +14,7 @@ __all__ = ['ToPoints', 'ScalePoints', 'as_points', 'PointLoss', 'point_distance'
 
 # %% ../../nbs/vision/34_point.ipynb #a8070a1a
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -131,10 +132,8 @@ class PointBlock(TargetBlock):
     def n(self) -> int|None:
         "How many points"
         return self.type_tfms[0].n
-    @property
-    def n_out(self):
-        "Two outputs a point"
-        return None if self.n is None else 2*self.n
+    def _count_numbers(self): return None if self.n is None else 2*self.n
+    n_out:Any = property(_count_numbers, doc="Two outputs a point")
     @property
     def part_args(self): return dict(n=self.n, clip=self.clip)
     def make_loss(self): return PointLoss()
