@@ -126,14 +126,11 @@ class TargetBlock(TransformBlock):
     metrics:Sequence[Callable] = () # Default metrics
     activation:Callable = staticmethod(identity) # From output to prediction, if the loss has no `activation`
     decoder:Callable = staticmethod(identity) # From prediction to what `decode` takes, if the loss has no `decodes`
+    n_out:int|None = None # Number of outputs that a model for this target needs; `None`: not known
     check_all = False # Are the steps cheap enough to try on every item before training?
     kind:str|None = None # 'categories', 'labels' or 'numbers', as a metric's `of`; `None`: not known
     large = False # Is a value as large as an image, so that the values of a whole set are not kept in memory?
 
-    @property
-    def n_out(self) -> int|None:
-        "Number of outputs that a model for this target needs; `None`: not known"
-        return None
     def make_loss(self) -> Callable|None:
         "Return the loss for this target, or `None` if it has none"
         return None

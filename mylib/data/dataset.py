@@ -255,10 +255,11 @@ class Datasets(Samples):
 
     def inputs_of(self, item) -> tuple:
         xs = []
-        for steps in self._raw_pipes():
+        for steps in [self.pipes[0].fs] if self.n_inp==1 else self._raw_pipes():
             x = item
             try:
-                for f in steps: x = f(x)
+                for f in steps:
+                    if not isinstance(f, Getter): x = f(x)
             except Exception: x = None # told in the next line, step by step
             if x is None: return as_slots(self.on_items([item], raw=True)[0])
             xs.append(x)

@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 from torch import Tensor
 
-from ..core.core import MissingFile, UsageError, WrongType, note
+from ..core.core import MissingFile, UsageError, WrongType, check_whole, note
 from ..core.part import part
 from ..core.show import show_image
 from .array import array_turns, resize_array, torch_modes
@@ -178,6 +178,8 @@ def channel_range(
     return [(float(l), float(h) if h>l else float(l)+1) for l,h in zip(low, high)]
 
 # %% ../../nbs/vision/09_channels.ipynb #2d745411
+_most = 10_000 # channels
+
 @part('vision.OpenChannels')
 class OpenChannels(OpenImage):
     "Open images of any number of channels, scaled alike"
@@ -187,6 +189,8 @@ class OpenChannels(OpenImage):
         n:int|None=None, # Number of channels; `None`: as the training images have
     ):
         super().__init__(cls)
+        if n is not None: check_whole('n_channels', n)
+        if (n or 0)>_most: raise UsageError(f"`n_channels` is {n:,}, but {_most:,} are the most. Pass fewer.")
         self.values,self.n = check_ranges(values),n
         self._first = 'the training images have'
 

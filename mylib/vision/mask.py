@@ -87,20 +87,24 @@ class NamedMask(PILMask):
         return show_image(self.rgba(alpha), ax=ax, ctx=ctx, title=title, **{'interpolation': 'nearest', **kwargs})
 
 # %% ../../nbs/vision/33_mask.ipynb #990741c4
+_most = 2**20 # numbers of codes are below; a table has a row for each
+
 def _find_void(ignore_index, vocab, values):
     "Return the number in the files that stands for no class, or `None`"
     if ignore_index is None: return None
     if ignore_index in vocab: return values[vocab.index_of(ignore_index)]
-    if isinstance(ignore_index, (int, np.integer)) and not isinstance(ignore_index, bool): return int(ignore_index)
+    is_number = isinstance(ignore_index, (int, np.integer)) and not isinstance(ignore_index, bool)
+    if is_number and 0<=ignore_index<_most: return int(ignore_index)
     raise UnknownName(f"`ignore_index` is {ignore_index!r}, which is none of the codes {list(vocab)[:40]}. "
                       "Pass a name from `codes`, or the number that the pixels to skip have in the files.")
 
 def _check_values(values, n):
     "Return the numbers in the files of `n` codes, as a list of int"
-    values = list(range(n)) if values is None else [int(o) for o in values]
-    if len(values)==n==len(set(values)) and min(values, default=0)>=0: return values
+    try: found = [int(o) for o in (range(n) if values is None else values)]
+    except (TypeError, ValueError): found = []
+    if len(found)==n==len(set(found)) and min(found, default=0)>=0 and max(found, default=0)<_most: return found
     raise UsageError(f"`values` is {str(values)[:100]}, but must have a number for each of the {n} codes, "
-                     "from 0 up and each one once.")
+                     f"each one once, from 0 to {_most-1}.")
 
 # %% ../../nbs/vision/33_mask.ipynb #272a0ce2
 @part('vision.OpenMask')
@@ -201,10 +205,8 @@ class MaskBlock(TargetBlock):
         return self.type_tfms[0]
     @property
     def part_args(self): return self.step.part_args
-    @property
-    def n_out(self):
-        "One channel a class"
-        return None if self.vocab is None else len(self.vocab)
+    def _count_channels(self): return None if self.vocab is None else len(self.vocab)
+    n_out:Any = property(_count_channels, doc="One channel a class")
     def make_loss(self):
         void = -100 if self.step.void is None else self.step.void_index
         return CrossEntropyLossFlat(axis=1, ignore_index=void)

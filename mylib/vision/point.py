@@ -14,13 +14,14 @@ __all__ = ['ToPoints', 'ScalePoints', 'as_points', 'PointLoss', 'point_distance'
 
 # %% ../../nbs/vision/34_point.ipynb #a8070a1a
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.core import UsageError
+from ..core.core import UsageError, check_whole
 from ..core.part import part
 from ..data.block import TargetBlock
 from ..data.transform import Transform
@@ -36,7 +37,9 @@ class ToPoints(Transform):
     fixed = True
     def __init__(self,
         n:int|None=None, # How many points; `None`: as many as the first training item has
-    ): self.n = n
+    ):
+        if n is not None: check_whole('n', n)
+        self.n = n
 
     def setups(self, items):
         if self.n is None and len(items): self.n = len(self._make(items[0]))
@@ -129,10 +132,8 @@ class PointBlock(TargetBlock):
     def n(self) -> int|None:
         "How many points"
         return self.type_tfms[0].n
-    @property
-    def n_out(self):
-        "Two outputs a point"
-        return None if self.n is None else 2*self.n
+    def _count_numbers(self): return None if self.n is None else 2*self.n
+    n_out:Any = property(_count_numbers, doc="Two outputs a point")
     @property
     def part_args(self): return dict(n=self.n, clip=self.clip)
     def make_loss(self): return PointLoss()
