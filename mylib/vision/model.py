@@ -25,7 +25,7 @@ from ..core.part import made_by, part
 from ..nn.layers import apply_init
 from .arch import arch_name
 from .body import ByStats, build_body, model_stats
-from .head import create_head
+from .head import create_head, init_head_
 from .weights import create_body
 
 # %% ../../nbs/vision/24_model.ipynb #68bcff61
@@ -73,7 +73,7 @@ def create_vision_model(
     bn_final:bool=False, # Batch normalization after the head's last layer?
     lin_first:bool=False, # Put each linear layer before its normalization and dropout?
     y_range:Sequence[float]|None=None, # Lowest and highest prediction, for a sigmoid at the end; `None`: no sigmoid
-    init:Callable|None=nn.init.kaiming_normal_, # Initializes the weights of the head; `None`: PyTorch's own
+    init:Callable|None=nn.init.kaiming_normal_, # For the head's hidden layers; the last starts near 0; `None`: PyTorch's
     *,
     arch_args:dict|None=None, # 'img_size', 'drop_rate' or 'drop_path_rate' of a timm model
     normalize:bool=False, # Let the body normalize images with the statistics of its training? Otherwise the data must
@@ -89,7 +89,7 @@ def create_vision_model(
     else: name,n,maps = None,_find_n_features(body, n_features),pool
     top = create_head(n, n_out, pool=maps, **head) if custom_head is None else custom_head
     model = _to_channels_last(nn.Sequential(body, top))
-    if init is not None: apply_init(model[1], init)
+    if init is not None: (init_head_ if custom_head is None else apply_init)(model[1], init)
     if normalize and model_stats(model) is not None: body.normalize = ByStats(*model_stats(model))
     if name is None or custom_head is not None: return model
     return made_by(model, 'vision.model', arch=name, n_out=n_out, n_in=n_in, arch_args=arch_args, pool=pool,
