@@ -90,6 +90,13 @@ def _check_image(path):
         raise reworded(e, f"{path} cannot be read: {e.strerror}. Check what it is, and its permissions.") from e
     raise UsageError(f"{path} is no image that can be read. It may have been cut short, or be another kind of file.")
 
+def _note_tables(path):
+    "Say which tables beside the images are not used"
+    found = sorted(o for o in path.iterdir() if o.suffix.lower() in ('.csv', '.tsv'))
+    if found: note(f"{found[0]} is not used: the class of an image is the name of its folder. To use its labels, name "
+                   f"the table itself, as in `mylib train {found[0].name}`; its columns are separated by commas (by "
+                   "tabs in a .tsv), and one of them has the names of the images.")
+
 class Images(Application):
     "A folder of images with a sub-folder a class"
     name,things,called,asked = 'images','images','a folder of images','IMAGES'
@@ -104,6 +111,7 @@ class Images(Application):
                               f"{Path.cwd()}.")
         if not any(o.suffix.lower() in image_extensions for o in path.rglob('*')):
             raise UsageError(f"There is no image in {path}. Pass {kinds[self.name]}.")
+        _note_tables(path)
         how = dict(seed=args.seed, bs=args.bs, device=args.device, num_workers=args.workers,
                    item_tfms=Resize(args.size), batch_tfms=aug_transforms())
         if isinstance(args.valid, str): return _folder_loaders(path, _find_valid(path, args.valid), **how)
