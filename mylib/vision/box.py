@@ -176,7 +176,11 @@ class BBoxLblBlock(TargetBlock):
         raise UsageError(f"there are {len(boxes[0])} boxes but {len(x)} labels. Return one label for each box.")
     def collate(self, values, samples):
         boxes = [_boxes_of(s, len(x)) for x,s in zip(values, samples)]
-        return _pad(values, [torch.ones(len(x)).bool() if b is None else has_area(b) for x,b in zip(values, boxes)], ())
+        if not any(b is None for b in boxes): return _pad(values, [has_area(b) for b in boxes], ())
+        n = next(len(x) for x,b in zip(values, boxes) if b is None)
+        raise UsageError(f"A sample has {n} labels, but after the item transforms there are no longer as many boxes. "
+                         "Leave out the transform that removes boxes, such as SanitizeBoundingBoxes: boxes without "
+                         "area are removed anyway, together with their labels.")
 
     def decode(self, x, sample):
         x,boxes = torch.as_tensor(x).as_subclass(Tensor),_boxes_of(sample, len(x))
