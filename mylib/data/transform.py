@@ -134,7 +134,10 @@ def transform_slots(
     training:bool=False, # Is it a sample of the training set?
 ) -> tuple: # The slots after the step
     "Apply `tfm` to every slot, with one draw of its random parameters for all of them"
-    return tfm.apply(xs, gen, training) if isinstance(tfm, Transform) else tuple(tfm(x) for x in xs)
+    found = tfm.apply(xs, gen, training) if isinstance(tfm, Transform) else tuple(tfm(x) for x in xs)
+    if not any(y is None and x is not None for x,y in zip(xs, found)): return found
+    raise WrongType(f"{step_name(tfm)} returns None, but must return the slot that it is given, changed or not. Check "
+                    "that it has a `return`.")
 
 # %% ../../nbs/data/00_transform.ipynb #74b03b29
 def undo(
