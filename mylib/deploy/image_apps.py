@@ -14,7 +14,7 @@ __all__ = ['split_names', 'Images', 'Digits', 'mask_folders', 'pair_masks', 'Mas
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from ..core.core import MissingFile, UsageError, note, reworded
+from ..core.core import MissingFile, OutOfRange, UsageError, note, reworded
 from ..core.samples import digits_folder
 from ..train.metrics import accuracy
 from ..nn.blocks import small_resnet
@@ -228,10 +228,13 @@ class Masks(Images):
             raise UsageError(f"{path} is not {kinds[self.name]}. The folders are called images and masks (or labels).")
         images,masks = (list(get_image_files(o)) for o in found)
         if not images: raise UsageError(f"There is no image in {found[0]}. Pass {kinds[self.name]}.")
-        return SegmentationDataLoaders.from_label_func(
-            path, images, pair_masks(images, masks, found).get, held_share(args.valid), args.seed, _read_codes(path),
-            item_tfms=Resize(args.size), batch_tfms=aug_transforms(), bs=args.bs, device=args.device,
-            num_workers=args.workers)
+        how = dict(seed=args.seed, bs=args.bs, device=args.device, num_workers=args.workers, codes=_read_codes(path),
+                   item_tfms=Resize(args.size), batch_tfms=aug_transforms())
+        pairs,share = pair_masks(images, masks, found),held_share(args.valid)
+        try: return SegmentationDataLoaders.from_label_func(path, images, pairs.get, share, **how)
+        except OutOfRange as e: raise OutOfRange(f"{e} The command has none of these options: write the masks anew, "
+                                                 "with 0 for the first name in codes.txt, 1 for the second, and so "
+                                                 "on.") from e
 
     def learner(self, dls, args, out):
         return unet_learner(dls, args.arch, pretrained=args.pretrained, weights=args.weights, metrics=args.metrics,
