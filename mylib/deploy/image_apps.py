@@ -11,10 +11,10 @@ Docs: https://mylib-team.github.io/mylib/deploy/image_apps.html.md"""
 __all__ = ['split_names', 'Images', 'Digits', 'mask_folders', 'pair_masks', 'Masks', 'Labeled']
 
 # %% ../../nbs/deploy/09_image_apps.ipynb #d484462e
-from bisect import bisect_left
+from collections import Counter, defaultdict
 from pathlib import Path
 
-from ..core.core import MissingFile, UsageError, note, reworded
+from ..core.core import MissingFile, OutOfRange, UsageError, note, reworded
 from ..core.samples import digits_folder
 from ..train.metrics import accuracy
 from ..nn.blocks import small_resnet
@@ -90,6 +90,13 @@ def _check_image(path):
         raise reworded(e, f"{path} cannot be read: {e.strerror}. Check what it is, and its permissions.") from e
     raise UsageError(f"{path} is no image that can be read. It may have been cut short, or be another kind of file.")
 
+def _note_tables(path):
+    "Say which tables beside the images are not used"
+    found = sorted(o for o in path.iterdir() if o.suffix.lower() in ('.csv', '.tsv'))
+    if found: note(f"{found[0]} is not used: the class of an image is the name of its folder. To use its labels, name "
+                   f"the table itself, as in `mylib train {found[0].name}`; its columns are separated by commas (by "
+                   "tabs in a .tsv), and one of them has the names of the images.")
+
 class Images(Application):
     "A folder of images with a sub-folder a class"
     name,things,called,asked = 'images','images','a folder of images','IMAGES'
@@ -104,6 +111,7 @@ class Images(Application):
                               f"{Path.cwd()}.")
         if not any(o.suffix.lower() in image_extensions for o in path.rglob('*')):
             raise UsageError(f"There is no image in {path}. Pass {kinds[self.name]}.")
+        _note_tables(path)
         how = dict(seed=args.seed, bs=args.bs, device=args.device, num_workers=args.workers,
                    item_tfms=Resize(args.size), batch_tfms=aug_transforms())
         if isinstance(args.valid, str): return _folder_loaders(path, _find_valid(path, args.valid), **how)
@@ -146,31 +154,66 @@ class Digits(Images):
 _image_names,_mask_names = ('images', 'image', 'imgs', 'img'),('masks', 'labels', 'annotations', 'mask', 'label')
 
 def mask_folders(
-    path:Path, # A folder
+    path:Path, # A folder, or a file
 ) -> tuple|None: # Of images and of masks; `None`: it is no dataset with masks
     "Find the folders of a dataset with masks"
-    if not (path/'codes.txt').is_file(): return None
-    found = {o.lower(): path/o for o in _inner(path)}
-    both = [next((found[n] for n in names if n in found), None) for names in (_image_names, _mask_names)]
-    return None if None in both else tuple(both)
+    found = {o.lower(): path/o for o in _inner(path)} if path.is_dir() else {}
+    both = tuple(next((found[n] for n in names if n in found), None) for names in (_image_names, _mask_names))
+    if None in both: return None
+    if _codes_file(path) is None and (not _has_image(both[1]) or read_labels(path)): return None
+    return both
+
+def _codes_file(path): return next((o for o in path.iterdir() if o.name.lower()=='codes.txt' and o.is_file()), None)
+def _has_image(path): return any(o.suffix.lower() in image_extensions for o in path.rglob('*'))
+
+def _read_codes(path):
+    "Return the names of the classes of a dataset with masks"
+    file,codes = _codes_file(path),[]
+    if file is not None:
+        try: codes = [o.strip() for o in file.read_text(encoding='utf-8-sig').splitlines() if o.strip()]
+        except UnicodeDecodeError as e: raise UsageError(f"{file} is no text in UTF-8: {e}. Save it as UTF-8.") from e
+    if codes: return codes
+    raise UsageError(f"{f'{file} is empty' if file else f'There is no codes.txt in {path}'}, but the classes of the "
+                     "masks need names. Write one a line: the first is the class of the pixels that are 0, the second "
+                     "of those that are 1, and so on.")
+
+# %% ../../nbs/deploy/09_image_apps.ipynb #1d85e6bb
+def _find_ending(images, masks):
+    "Return what the names of most masks have behind those of their images, such as '_mask'"
+    stems,found = {o.stem for o in images},{o.stem for o in masks}
+    counts = Counter(n[k:] for n in found for k in range(1, len(n)+1) if n[:k] in stems and not n[k:k+1].isalnum())
+    most = [o for o,n in counts.items() if n==max(counts.values())]
+    if '' in most or not most: return ''
+    if len(most)==1: return most[0]
+    raise UsageError(f"It is not clear which masks belong to the images: as many names end in {most[0]!r} as in "
+                     f"{most[1]!r}. Keep only one mask for each image in the folder.")
 
 def pair_masks(
     images:list, # Paths of images
     masks:list, # Paths of masks
+    folders:tuple, # Of the images and of the masks
 ) -> dict: # Image to mask
     "Find the mask of each image by its name"
-    ordered = sorted((o.stem, o) for o in masks)
-    names,pairs = [n for n,_ in ordered],{}
+    ending,named,pairs = _find_ending(images, masks),defaultdict(list),{}
+    for o in masks: named[o.stem].append(o)
     for image in images:
-        i = bisect_left(names, image.stem)
-        near = [(n[len(image.stem):], m) for n,m in ordered[i:i+50] if n.startswith(image.stem)]
-        fits = [m for more,m in near if not more[:1].isalnum()]
-        if fits: pairs[image] = fits[0]
-    lost = [o for o in images if o not in pairs]
-    if not lost: return pairs
-    raise MissingFile(f"{len(lost)} of {len(images)} images have no mask, such as {lost[0]}. A mask has the name of "
-                      f"its image, such as {lost[0].stem}.png or {lost[0].stem}_mask.png. Add the masks, or remove the "
-                      "images.")
+        found,where = named.get(image.stem+ending, []),image.relative_to(folders[0]).parent
+        found = [o for o in found if o.relative_to(folders[1]).parent==where] or found
+        if len(found)==1: pairs[image] = found[0]
+    _check_pairs(images, pairs, ending)
+    return pairs
+
+# %% ../../nbs/deploy/09_image_apps.ipynb #09b9b65c
+def _check_pairs(images, pairs, ending):
+    "Raise an error if an image has no mask, or shares one"
+    lost,uses = [o for o in images if o not in pairs],Counter(pairs.values())
+    if lost:
+        raise MissingFile(f"{len(lost)} of {len(images)} images have no mask of their own, such as {lost[0]}. Its mask "
+                          f"needs the name {lost[0].stem}{ending}, such as {lost[0].stem}{ending}.png, once in the "
+                          "folder of masks. Add the masks, or remove the images.")
+    twice = [o for o,m in pairs.items() if uses[m]>1]
+    if twice: raise UsageError(f"{twice[0]} and {twice[1]} have the same mask, {pairs[twice[0]]}. Remove one of the "
+                               "images, or give each its own mask in a sub-folder of the same name.")
 
 # %% ../../nbs/deploy/09_image_apps.ipynb #e8e390cc
 class Masks(Images):
@@ -184,11 +227,14 @@ class Masks(Images):
         if found is None:
             raise UsageError(f"{path} is not {kinds[self.name]}. The folders are called images and masks (or labels).")
         images,masks = (list(get_image_files(o)) for o in found)
-        codes = [o.strip() for o in (path/'codes.txt').read_text(encoding='utf-8-sig').splitlines() if o.strip()]
-        return SegmentationDataLoaders.from_label_func(
-            path, images, pair_masks(images, masks).get, held_share(args.valid), args.seed, codes,
-            item_tfms=Resize(args.size), batch_tfms=aug_transforms(), bs=args.bs, device=args.device,
-            num_workers=args.workers)
+        if not images: raise UsageError(f"There is no image in {found[0]}. Pass {kinds[self.name]}.")
+        how = dict(seed=args.seed, bs=args.bs, device=args.device, num_workers=args.workers, codes=_read_codes(path),
+                   item_tfms=Resize(args.size), batch_tfms=aug_transforms())
+        pairs,share = pair_masks(images, masks, found),held_share(args.valid)
+        try: return SegmentationDataLoaders.from_label_func(path, images, pairs.get, share, **how)
+        except OutOfRange as e: raise OutOfRange(f"{e} The command has none of these options: write the masks anew, "
+                                                 "with 0 for the first name in codes.txt, 1 for the second, and so "
+                                                 "on.") from e
 
     def learner(self, dls, args, out):
         return unet_learner(dls, args.arch, pretrained=args.pretrained, weights=args.weights, metrics=args.metrics,

@@ -55,9 +55,13 @@ def read_labels(
     else: files = [path] if path.suffix.lower() in _tables else []
     if len(files)!=1 or not files[0].is_file(): return None
     sep = '\t' if files[0].suffix.lower()=='.tsv' else ','
-    if find_images(pd.read_csv(files[0], sep=sep, nrows=20), files[0].parent) is None: return None
-    df = pd.read_csv(files[0], sep=sep)
-    return files[0], df, find_images(df, files[0].parent)
+    try: first = pd.read_csv(files[0], sep=sep, nrows=20, dtype=str)
+    except (UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError): return None
+    images = find_images(first, files[0].parent)
+    if images is None: return None
+    try: return files[0], pd.read_csv(files[0], sep=sep, dtype={images.column: str}), images
+    except (UnicodeDecodeError, pd.errors.ParserError) as e:
+        raise UsageError(f"{files[0]} cannot be read: {str(e).strip()}. Save it as a CSV file in UTF-8.") from e
 
 # %% ../../nbs/deploy/08_labels.ipynb #ce432a10
 _usual = 'label', 'labels', 'target', 'targets', 'class', 'classes', 'category', 'tags', 'y'
@@ -83,8 +87,9 @@ def find_separator(
     values:pd.Series, # The labels
 ) -> str|None: # `None`: each text is one label
     "Find what separates several labels in a text"
-    texts = set(values.dropna().astype(str)) if values.dtype.kind not in 'iufb' else set()
+    texts = set(values.dropna().astype(str).str.strip()) if values.dtype.kind not in 'iufb' else set()
     for sep in ';', '|', ',', ' ':
         labels = {o.strip() for t in texts for o in t.split(sep) if o.strip()}
-        if any(sep in t for t in texts) and len(labels)<len(texts): return sep
+        most = len(texts)-1 if sep in ', ' else len(texts) # a comma or a blank may be part of a name
+        if any(sep in t for t in texts) and len(labels)<=most: return sep
     return None

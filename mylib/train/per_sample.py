@@ -46,15 +46,21 @@ def _cut(x, rows):
     return rebuilt(x, (_cut(o, rows) for o in x)) if isinstance(x, (tuple, list)) else x[rows]
 
 # %% ../../nbs/train/02_per_sample.ipynb #7990fcb4
+def _mean_each(loss, targ, ignored):
+    "Return the mean of each row of `loss`, without the elements whose target is `ignored`"
+    if ignored is None or not isinstance(targ, Tensor) or targ.numel()!=loss.numel(): return loss.mean(1)
+    return loss.sum(1)/(targ.reshape(loss.shape)!=ignored).sum(1).clamp(min=1)
+
 def per_sample(
     loss_func:Callable, # A loss of this library or of PyTorch, or any function of predictions and targets
     pred:Tensor|tuple, # Predictions for a batch of b items
     *targ, # Targets, each with b items
-) -> Tensor: # (b,), the mean loss of each item
+) -> Tensor: # (b,), the mean loss of each item; 0 for an item of which all is ignored
     "Return the loss of every item of a batch"
     n = n_rows(pred)
     loss = _compute_elementwise(loss_func, pred, targ)
-    if loss is not None and loss.ndim and loss.numel()%n==0: return loss.reshape(n, -1).mean(1)
+    if loss is not None and loss.ndim and loss.numel()%n==0:
+        return _mean_each(loss.reshape(n, -1), next(iter(targ), None), getattr(loss_func, 'ignore_index', None))
     return torch.stack([torch.as_tensor(loss_func(*_cut((pred, *targ), slice(i, i+1)))) for i in range(n)])
 
 # %% ../../nbs/train/02_per_sample.ipynb #ba34aa64

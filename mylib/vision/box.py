@@ -35,6 +35,17 @@ from .place import find_image, full_size
 from .point import batch_size_of, input_size
 
 # %% ../../nbs/vision/35_box.ipynb #270b305c
+def _check_annotations(fname, d, names, known):
+    "Raise a `UsageError` if the parts of a file in COCO's format do not fit together"
+    if len(known)<len(d['images']):
+        raise UsageError(f"{fname} has {len(d['images'])} images, but only {len(known)} different ids of images, so "
+                         "boxes cannot be told apart. Give each image its own id.")
+    for k,o in enumerate(d['annotations']):
+        if len(o.get('bbox', ()))!=4: wrong = f"has the bbox {o.get('bbox')}, but needs left, top, width and height"
+        elif o.get('category_id') in names: continue
+        else: wrong = f"has the category_id {o.get('category_id')}, which is none of the categories"
+        raise UsageError(f"Annotation {k} of {fname} {wrong}. Correct it, or leave it out.")
+
 def get_annotations(
     fname:str|Path, # A JSON file with `images`, `annotations` and `categories`
     prefix:str|Path|None=None, # Put before each file name, such as 'train/'
@@ -43,14 +54,17 @@ def get_annotations(
     d = json.loads(Path(fname).read_text(encoding='utf-8'))
     lost = [k for k in ('images', 'annotations', 'categories') if k not in d]
     if lost: raise UsageError(f"{fname} has no {lost[0]!r}, so it is no file of boxes in COCO's format. Pass another.")
-    names,boxes,labels,empty = {o['id']: o['name'] for o in d['categories']},defaultdict(list),defaultdict(list),0
+    names,known = {o['id']: o['name'] for o in d['categories']},{o['id'] for o in d['images']}
+    _check_annotations(fname, d, names, known)
+    boxes,labels,empty = defaultdict(list),defaultdict(list),0
     for o in d['annotations']:
         left,top,w,h = o['bbox']
         if w<=0 or h<=0: empty += 1; continue
         boxes[o['image_id']].append([left, top, left+w, top+h])
         labels[o['image_id']].append(names[o['category_id']])
     files = {o['id']: f"{prefix or ''}{o['file_name']}" for o in d['images'] if o['id'] in boxes}
-    n = len(d['images'])-len(files)
+    n,strange = len(known)-len(files),sum(len(o) for k,o in boxes.items() if k not in known)
+    if strange: note(f"{fname}: {strange} boxes have an image_id that no image has; they are left out. Check `images`.")
     if n or empty: note(f"{fname}: {n} of {len(d['images'])} images have no boxes and {empty} boxes have no area; they "
                         "are left out. To keep images without boxes, give them ([], []).")
     return list(files.values()), [(boxes[k], labels[k]) for k in files]
@@ -176,7 +190,11 @@ class BBoxLblBlock(TargetBlock):
         raise UsageError(f"there are {len(boxes[0])} boxes but {len(x)} labels. Return one label for each box.")
     def collate(self, values, samples):
         boxes = [_boxes_of(s, len(x)) for x,s in zip(values, samples)]
-        return _pad(values, [torch.ones(len(x)).bool() if b is None else has_area(b) for x,b in zip(values, boxes)], ())
+        if not any(b is None for b in boxes): return _pad(values, [has_area(b) for b in boxes], ())
+        n = next(len(x) for x,b in zip(values, boxes) if b is None)
+        raise UsageError(f"A sample has {n} labels, but after the item transforms there are no longer as many boxes. "
+                         "Leave out the transform that removes boxes, such as SanitizeBoundingBoxes: boxes without "
+                         "area are removed anyway, together with their labels.")
 
     def decode(self, x, sample):
         x,boxes = torch.as_tensor(x).as_subclass(Tensor),_boxes_of(sample, len(x))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.core import UsageError, concise, note
+from ..core.core import UsageError, concise, note, warn
 from ..core.delegates import delegates
 from ..data.items import ColReader, FileList, RegexLabeller, get_image_files, using_attr
 from ..data.split import ColSplitter, RandomSplitter, find_split_folders
@@ -165,7 +165,9 @@ class ImageDataLoaders(DataLoaders):
         block = _make_block(img_cls, target, splitter=splitter, get_x=ColReader(fn_col, pref=where, suff=suff),
                             get_y=ColReader(label_col, label_delim=label_delim), item_tfms=item_tfms,
                             batch_tfms=batch_tfms)
-        return block.dataloaders(df, path=path, seed=seed, **kwargs)
+        dls = block.dataloaders(df, path=path, seed=seed, **kwargs)
+        _check_names(df, fn_col, label_col)
+        return dls
 
     @classmethod
     @concise
@@ -205,3 +207,25 @@ def _choose_target_block(df, label_col, label_delim, y_block):
     cols = label_col if isinstance(label_col, (list, tuple)) else [label_col]
     picked = df.iloc[:,list(cols)] if isinstance(cols[0], int) else df[list(cols)]
     return guess_target({n: plain_column(picked[n]) for n in picked}, integers='categories')
+
+# %% ../../nbs/vision/31_data.ipynb #0dd824ce
+def _columns(df, cols):
+    "Return one column or several, given by name or by position, as texts"
+    cols = list(cols) if isinstance(cols, (list, tuple)) else [cols]
+    return (df.iloc[:,cols] if isinstance(cols[0], int) else df[cols]).astype(str).set_axis(range(len(cols)), axis=1)
+
+def _check_names(df, fn_col, label_col):
+    "Raise a `UsageError` if an image has rows with different labels; warn if it has several rows"
+    names = _columns(df, fn_col)[0]
+    rows = _columns(df, label_col).assign(name=names)
+    once,different = names.drop_duplicates(),rows.drop_duplicates()
+    if len(once)==len(df): return
+    wrong = different.name[different.name.duplicated()]
+    if len(wrong):
+        found = df[(names==wrong.iloc[0]).to_numpy()].index.tolist()
+        raise UsageError(f"{wrong.nunique()} of {len(once)} images are in several rows with different labels, such as "
+                         f"{wrong.iloc[0]} in the rows {found[:5]}. Keep one row for each image; if an image has "
+                         "several labels, join them in one text, such as 'cat;dog', and pass label_delim=';'.")
+    twice = names[names.duplicated()]
+    warn(f"{twice.nunique()} of {len(once)} images are in several rows, such as {twice.iloc[0]}, so they count several "
+         "times. Drop the copies: df.drop_duplicates().")

@@ -130,6 +130,8 @@ class OpenMask(OpenImage):
 
     def _name(self, codes, values):
         "Prepare the table from numbers to positions"
+        if not codes: raise UsageError("There is no class of pixels. Pass the names of the classes: codes=[...]; a "
+                                       "mask needs pixels that are not ignored.")
         self.vocab = CategoryMap(codes, sort=False)
         if len(self.vocab)!=len(codes): raise UsageError(f"`codes` has {len(codes)} names, but only {len(self.vocab)} "
                                                          "different ones. Pass a different name for each class.")

@@ -94,10 +94,11 @@ def place_boxes(
     size:tuple, # (height, width) of the result
 ) -> TensorBBox: # (n, 4), left, top, right, bottom, inside the result
     "Return the boxes around the moved corners of `x`"
-    corners = torch.as_tensor(tvF.convert_bounding_box_format(x, new_format='XYXY')).float().view(-1, 2, 2)
-    corners = move(corners).sort(dim=1).values
-    corners = torch.minimum(corners.clamp(min=0), corners.new_tensor(size[::-1])).view(-1, 4)
-    return TensorBBox(corners, format='XYXY', canvas_size=size)
+    boxes = torch.as_tensor(tvF.convert_bounding_box_format(x, new_format='XYXY')).float()
+    corners = move(boxes[:,[0,1,2,1,2,3,0,3]].view(-1, 4, 2)) # after a turn, any of the four may be the outermost
+    edges = torch.stack([corners.amin(1), corners.amax(1)], 1)
+    edges = torch.minimum(edges.clamp(min=0), edges.new_tensor(size[::-1])).view(-1, 4)
+    return TensorBBox(edges, format='XYXY', canvas_size=size)
 
 # %% ../../nbs/vision/05_place.ipynb #20b6a04e
 class PlaceItem(RandTransform):
