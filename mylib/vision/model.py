@@ -73,7 +73,7 @@ def create_vision_model(
     bn_final:bool=False, # Batch normalization after the head's last layer?
     lin_first:bool=False, # Put each linear layer before its normalization and dropout?
     y_range:Sequence[float]|None=None, # Lowest and highest prediction, for a sigmoid at the end; `None`: no sigmoid
-    init:Callable|None=nn.init.kaiming_normal_, # For the head's hidden layers; the last starts near 0; `None`: PyTorch's
+    init:Callable|None=nn.init.kaiming_normal_, # For the head's hidden layers, its last begins near 0; `None`: torch's
     *,
     arch_args:dict|None=None, # 'img_size', 'drop_rate' or 'drop_path_rate' of a timm model
     normalize:bool=False, # Let the body normalize images with the statistics of its training? Otherwise the data must
