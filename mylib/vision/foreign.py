@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..core.core import UsageError, WrongType
-from ..data.transform import Transform, step_name
+from ..data.transform import SampleTransform, step_name
 from .image import PILImage, PILMask, TensorBBox, TensorMask, TensorPoint
 
 # %% ../../nbs/vision/16_foreign.ipynb #2157c23d
@@ -35,7 +35,7 @@ def _as_before(y, x):
     return type(x).create(y) if isinstance(x, PILImage) else y
 
 # %% ../../nbs/vision/16_foreign.ipynb #71629ec9
-class ImageTransform(Transform):
+class ImageTransform(SampleTransform):
     "Apply a function to the images of a sample, or a transform of torchvision's `v2` to all that has a place in them"
     in_main = True
     def __init__(self,
