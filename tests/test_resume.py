@@ -22,6 +22,7 @@ from mylib.callback.gradient import GradientAccumulation, GradientClip
 from mylib.callback.keep import ReduceLROnPlateau, SaveModelCallback
 from mylib.callback.log import CSVLogger
 from mylib.callback.mixup import CutMix, MixUp
+from mylib.callback.run import Watcher
 from mylib.data.loaders import DataLoaders
 from mylib.learner.learner import Learner
 from mylib.nn.blocks import small_resnet
@@ -44,6 +45,11 @@ def loaders(**kwargs):
                                         cache=dict(none=False, memory=None).get(cache, cache), num_workers=int(threads), **{'batch_tfms': aug_transforms(), **kwargs})
 
 def net(): return nn.Sequential(small_resnet(n_in=3, n_out=8), nn.Dropout(0.3), nn.Linear(8, 2))
+
+class Tells(Watcher):
+    "Says each training batch"
+    def after_batch(self, run):
+        if run.training: print('batch', flush=True)
 
 class Noisy(torch.utils.data.Dataset):
     "Samples of PyTorch's own, changed by the global streams whenever they are read"
@@ -79,9 +85,8 @@ def foreign(how):
     return learn, lambda: learn.fit_one_cycle(4, 0.01, **how)
 
 checkpoint = dict(checkpoint=Checkpoint('ckpt', resume=True, every_steps=1)) if os.environ.get('RESUME') else {}
-learn,fit = globals()[kind](dict(cbs=CSVLogger('metrics.csv'), **checkpoint))
+learn,fit = globals()[kind](dict(cbs=[CSVLogger('metrics.csv'), Tells()], **checkpoint))
 learn.path,learn.bar = Path(out),False
-print('fitting', flush=True)
 fit()
 weights = hashlib.sha256(b''.join(v.numpy().tobytes() for v in learn.model.state_dict().values())).hexdigest()
 after = hashlib.sha256(repr((random.random(), np.random.rand(), torch.rand(1).item())).encode()).hexdigest()
@@ -96,21 +101,25 @@ def start(kind, out, photos, cache, threads, **env):
 
 
 def result(job):
-    "The words of a job that ran to its end, but for the first"
+    "The words of a job that ran to its end, but for the first, and the number of its batches"
     said,err = job.communicate(timeout=600)
     assert job.returncode==0, err
-    return next(o for o in said.splitlines() if o.startswith('done')).split()[1:]
+    lines = said.splitlines()
+    return next(o for o in lines if o.startswith('done')).split()[1:], lines.count('batch')
 
 
-def killed(job, after):
-    "Kill `job` so many seconds after its fit began; False if it was done before"
+def killed(job, batches, pause):
+    "Kill `job` so many seconds after so many of its batches; False if it was done before"
+    n = 0
     for line in job.stdout:
-        if line.startswith('fitting'): break
-    try: job.wait(timeout=after)
-    except subprocess.TimeoutExpired:
+        n += line.startswith('batch')
+        if n<batches: continue
+        time.sleep(pause)
+        was_running = job.poll() is None
         job.send_signal(signal.SIGKILL)
         job.communicate()
-        return True
+        return was_running
+    job.communicate()
     return False
 
 
@@ -126,19 +135,13 @@ long = [('one_cycle', 'none', 0, 4), ('one_cycle', 'memory', 3, 4), ('fine_tune'
 @pytest.mark.parametrize('kind,cache,threads,n_kills', long if LONG else short)
 def test_killed_and_resumed_to_the_bit(tmp_path, kind, cache, threads, n_kills):
     photos = synth_images(tmp_path/'photos', n_per_class=40, size=48)
-    whole = start(kind, tmp_path/'whole', photos, 'none', 0)
-    for line in whole.stdout:
-        if line.startswith('fitting'): break
-    began = time.monotonic()
-    expected = result(whole)
-    seconds,rng,n = time.monotonic()-began,random.Random(len(kind)+threads),0
-    out = tmp_path/'parts'
+    expected,total = result(start(kind, tmp_path/'whole', photos, 'none', 0))
+    out,rng = tmp_path/'parts',random.Random(len(kind)+threads)
     folder = tmp_path/'cache' if cache=='folder' else cache
-    for _ in range(10*n_kills):
-        if n==n_kills: break
-        n += killed(start(kind, out, photos, folder, threads, RESUME='1'), 0.2+rng.random()*1.5*seconds)
-    assert n==n_kills, f'only {n} kills hit a fit'
-    assert result(start(kind, out, photos, folder, threads, RESUME='1'))==expected
+    for _ in range(n_kills): # each after a small part of the batches, and then at any moment of one
+        job = start(kind, out, photos, folder, threads, RESUME='1')
+        assert killed(job, rng.randint(1, total//(2*n_kills)), rng.random()*0.03), 'the fit ended before it was killed'
+    assert result(start(kind, out, photos, folder, threads, RESUME='1'))[0]==expected
     assert rows(out)==rows(tmp_path/'whole')
     left = sorted(o.name for o in (out/'ckpt').iterdir())
     assert left==['last.ckpt'], left
