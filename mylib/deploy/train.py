@@ -171,7 +171,7 @@ def _train(args, said):
 # %% ../../nbs/deploy/14_train.ipynb #5e94ad6a
 def _used(learn, app, lr):
     "What was used in training: the learning rate, and the height and width of the images"
-    size = dict(image_size=list(learn.dls.valid.one_batch()[0].shape[-2:])) if isinstance(app, Images) else {}
+    size = dict(image_size=list(learn.dls.valid.few(1)[0].shape[-2:])) if isinstance(app, Images) else {}
     return dict(used_lr=float(lr), **size)
 
 def _finish(learn, app, args, settings, finder, suggested, lr, said):

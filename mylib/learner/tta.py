@@ -44,7 +44,7 @@ def _views_of(predictor, dl, n, use_max, over):
 # %% ../../nbs/learner/05_tta.ipynb #6b5ef300
 def _check(predictor, dl):
     "Raise a `UsageError` if views of the samples of `dl` cannot be combined"
-    if any(getattr(b, 'drawn', False) for b in predictor.targets.blocks):
+    if any(b.drawn for b in predictor.targets.blocks):
         raise UsageError("The targets have places in the image, such as masks or points. Random transforms move these, "
                          "so predictions for several views do not fit together. Use get_preds().")
     if not any(isinstance(f, RandTransform) for f in (*dl.item_tfms, *dl.batch_tfms)):

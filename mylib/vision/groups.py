@@ -41,6 +41,8 @@ def _list_timm_pieces(model):
     groups = group_parameters(model, matcher, return_values=True)
     return [groups[k] for k in sorted(groups)]
 
+def _list_body_pieces(body): return _list_timm_pieces(body.model) if isinstance(body, TimmBody) else list_pieces(body)
+
 def join_halves(
     pieces:list, # Lists of parameters, in order
 ) -> list: # Two of them
@@ -55,18 +57,14 @@ def default_split(
     model:nn.Sequential, # Body and head
 ) -> list: # Lists of parameters: early body, late body, head
     "Split the parameters into three groups, from the input to the output"
-    body = model[0]
-    pieces = _list_timm_pieces(body.model) if isinstance(body, TimmBody) else list_pieces(body)
-    return [o for o in (*join_halves(pieces), list(model[1:].parameters())) if o]
+    return [o for o in (*join_halves(_list_body_pieces(model[0])), list(model[1:].parameters())) if o]
 
 # %% ../../nbs/vision/25_groups.ipynb #bb26f892
 def layer_split(
     model:nn.Sequential, # Body and head
 ) -> list: # Lists of parameters, from the first layers to the head
     "Split the parameters into a group for each layer or block"
-    body = model[0]
-    pieces = _list_timm_pieces(body.model) if isinstance(body, TimmBody) else list_pieces(body)
-    return [o for o in (*pieces, list(model[1:].parameters())) if len(o)]
+    return [o for o in (*_list_body_pieces(model[0]), list(model[1:].parameters())) if o]
 
 def layer_rates(
     model:nn.Module, # As `splitter` takes it

@@ -14,10 +14,8 @@ __all__ = ['search_images', 'download_images']
 
 # %% ../../nbs/vision/19_web.ipynb #4bf5c98a
 import hashlib, re, threading
-from contextlib import nullcontext
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -27,7 +25,7 @@ from ..core.core import MissingFile, UsageError, check_whole, concise, warn
 from ..core.download import DownloadError, download_url, url_name
 from ..core.text import visible
 from .decode import open_checked
-from .files import verify_image
+from .files import map_threads, verify_image
 
 # %% ../../nbs/vision/19_web.ipynb #da55251a
 @concise
@@ -100,9 +98,8 @@ def _download_all(urls, download, max_workers, show_progress):
             try: return download(url)
             except UsageError as e: return e
     from tqdm.auto import tqdm
-    with ThreadPoolExecutor(max_workers) if max_workers else nullcontext() as pool:
-        done = pool.map(_try, urls) if pool else map(_try, urls)
-        return list(tqdm(done, total=len(urls), desc='images', leave=False, disable=not show_progress))
+    done = map_threads(_try, urls, max_workers)
+    return list(tqdm(done, total=len(urls), desc='images', leave=False, disable=not show_progress))
 
 # %% ../../nbs/vision/19_web.ipynb #413ebfd1
 def _say_failures(urls, results):
