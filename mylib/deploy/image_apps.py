@@ -32,7 +32,7 @@ from ..vision.augment import aug_transforms
 from ..vision.segmentation import SegmentationDataLoaders
 from ..vision.transform import Resize
 from ..vision.unet_learner import unet_learner
-from .labels import find_separator, find_target, read_labels
+from .labels import find_separator, find_table, find_target, read_labels, table_endings
 from .application import Application, common_words, held_share
 from .words import kinds
 
@@ -47,6 +47,7 @@ def split_names(
     return found if classes[1] and classes[1]<=classes[0] else None
 
 def _inner(path): return {o.name for o in path.iterdir() if o.is_dir()}
+def _has_image(path): return any(o.suffix.lower() in image_extensions for o in path.rglob('*'))
 
 def _training_folder(path):
     "Return the folder to train on, where no part is held out by folders; say if a test folder is left out"
@@ -92,10 +93,15 @@ def _check_image(path):
 
 def _note_tables(path):
     "Say which tables beside the images are not used"
-    found = sorted(o for o in path.iterdir() if o.suffix.lower() in ('.csv', '.tsv'))
+    found = sorted(o for o in path.iterdir() if o.suffix.lower() in table_endings)
     if found: note(f"{found[0]} is not used: the class of an image is the name of its folder. To use its labels, name "
                    f"the table itself, as in `mylib train {found[0].name}`; its columns are separated by commas (by "
                    "tabs in a .tsv), and one of them has the names of the images.")
+
+def _loader_args(args):
+    "What the loaders of all kinds of photos are made with"
+    return dict(seed=args.seed, bs=args.bs, device=args.device, num_workers=args.workers,
+                item_tfms=Resize(args.size), batch_tfms=aug_transforms())
 
 class Images(Application):
     "A folder of images with a sub-folder a class"
@@ -104,23 +110,22 @@ class Images(Application):
              'workers': None}
 
     def claims(self, path, _args):
-        return path.is_dir() and mask_folders(path) is None and read_labels(path) is None
+        return path.is_dir() and mask_folders(path) is None and find_table(path) is None
     def loaders(self, path, args):
         if not path.is_dir():
             raise MissingFile(f"There is no folder {path}. Pass {kinds[self.name]}; the current folder is "
                               f"{Path.cwd()}.")
-        if not any(o.suffix.lower() in image_extensions for o in path.rglob('*')):
-            raise UsageError(f"There is no image in {path}. Pass {kinds[self.name]}.")
+        if not _has_image(path): raise UsageError(f"There is no image in {path}. Pass {kinds[self.name]}.")
         _note_tables(path)
-        how = dict(seed=args.seed, bs=args.bs, device=args.device, num_workers=args.workers,
-                   item_tfms=Resize(args.size), batch_tfms=aug_transforms())
+        how = _loader_args(args)
         if isinstance(args.valid, str): return _folder_loaders(path, _find_valid(path, args.valid), **how)
         if args.valid is None and split_names(path) is not None: return ImageDataLoaders.from_folder(path, **how)
         if args.valid is None: path = _training_folder(path)
         return ImageDataLoaders.from_folder(path, valid_pct=args.valid or 0.2, **how)
     def learner(self, dls, args, out):
+        usual = accuracy if isinstance(dls.targets.blocks[0], CategoryBlock) else None
         return vision_learner(dls, args.arch, pretrained=args.pretrained, weights=args.weights,
-                              metrics=args.metrics or accuracy, path=out)
+                              metrics=args.metrics or usual, path=out)
     def starts_trained(self, args): return bool(args.pretrained or args.weights)
     def is_of(self, learn): return isinstance(learn.dls.blocks[0], ImageBlock)
     def files(self, path):
@@ -160,11 +165,10 @@ def mask_folders(
     found = {o.lower(): path/o for o in _inner(path)} if path.is_dir() else {}
     both = tuple(next((found[n] for n in names if n in found), None) for names in (_image_names, _mask_names))
     if None in both: return None
-    if _codes_file(path) is None and (not _has_image(both[1]) or read_labels(path)): return None
+    if _codes_file(path) is None and (not _has_image(both[1]) or find_table(path)): return None
     return both
 
 def _codes_file(path): return next((o for o in path.iterdir() if o.name.lower()=='codes.txt' and o.is_file()), None)
-def _has_image(path): return any(o.suffix.lower() in image_extensions for o in path.rglob('*'))
 
 def _read_codes(path):
     "Return the names of the classes of a dataset with masks"
@@ -228,8 +232,7 @@ class Masks(Images):
             raise UsageError(f"{path} is not {kinds[self.name]}. The folders are called images and masks (or labels).")
         images,masks = (list(get_image_files(o)) for o in found)
         if not images: raise UsageError(f"There is no image in {found[0]}. Pass {kinds[self.name]}.")
-        how = dict(seed=args.seed, bs=args.bs, device=args.device, num_workers=args.workers, codes=_read_codes(path),
-                   item_tfms=Resize(args.size), batch_tfms=aug_transforms())
+        how = dict(codes=_read_codes(path), **_loader_args(args))
         pairs,share = pair_masks(images, masks, found),held_share(args.valid)
         try: return SegmentationDataLoaders.from_label_func(path, images, pairs.get, share, **how)
         except OutOfRange as e: raise OutOfRange(f"{e} The command has none of these options: write the masks anew, "
@@ -245,15 +248,15 @@ class Labeled(Images):
     "Images whose labels are in a table"
     name,called = 'labeled','a table of images and labels'
     words = {**Images.words, 'target': None, 'classes': None, 'numbers': None}
-    def claims(self, path, _args): return mask_folders(path) is None and read_labels(path) is not None
+    def claims(self, path, _args): return mask_folders(path) is None and find_table(path) is not None
 
     def loaders(self, path, args):
-        found = read_labels(path)
+        found = find_table(path)
         if found is None:
             raise UsageError(f"{path} is not {kinds[self.name]}. One of its columns must have the names of images, "
                              "and these must be in the folder of the table, or in a folder there.")
         if args.classes and args.numbers: raise UsageError("--classes and --numbers contradict each other. Pass one.")
-        file,df,images = found
+        df,images = read_labels(*found),found[1]
         target = find_target(df, images.column, args.target)
         sep = None if args.classes or args.numbers else find_separator(df[target])
         if sep is not None:
@@ -264,10 +267,4 @@ class Labeled(Images):
             dict(valid_pct=held_share(args.valid or 0.2))
         return ImageDataLoaders.from_df(
             df, images.folder, fn_col=images.column, suff=images.suffix, label_col=target, label_delim=sep,
-            y_block=block, **split, seed=args.seed, bs=args.bs, device=args.device, num_workers=args.workers,
-            item_tfms=Resize(args.size), batch_tfms=aug_transforms())
-
-    def learner(self, dls, args, out):
-        usual = accuracy if isinstance(dls.targets.blocks[0], CategoryBlock) else None
-        return vision_learner(dls, args.arch, pretrained=args.pretrained, weights=args.weights,
-                              metrics=args.metrics or usual, path=out)
+            y_block=block, **split, **_loader_args(args))

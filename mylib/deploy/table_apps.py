@@ -24,7 +24,7 @@ from ..tabular.frame import check_columns
 from ..tabular.learner import tabular_learner
 from ..tabular.ratings import CollabDataLoaders
 from ..tabular.source import ParquetSource
-from .labels import read_labels
+from .labels import find_table
 from .application import Application, common_words, held_share
 
 # %% ../../nbs/deploy/10_table_apps.ipynb #6bfade89
@@ -61,7 +61,7 @@ class Table(Application):
     name,things,called,asked = 'table','rows','a table','TABLE'
     words = {**common_words, 'epochs': 10, 'arch': 'ensemble', 'target': None, 'classes': None, 'numbers': None}
 
-    def claims(self, path, args): return is_table(path) and args.target is not None and read_labels(path) is None
+    def claims(self, path, args): return is_table(path) and args.target is not None and find_table(path) is None
     def loaders(self, path, args):
         if args.target is None: raise UsageError(f"Which column of {path} is to be predicted? Name it with --target.")
         if args.classes and args.numbers: raise UsageError("--classes and --numbers contradict each other. Pass one.")

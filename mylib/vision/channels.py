@@ -15,7 +15,7 @@ __all__ = ['read_channels', 'pick_channels', 'MultiChannelImage', 'scale_channel
 
 # %% ../../nbs/vision/09_channels.ipynb #395ac780
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -169,12 +169,18 @@ def scale_channels(
                          "(low, high), or one for each channel.")
     return np.nan_to_num((a.astype(np.float32)-low)/(high-low)).clip(0, 1)
 
+def _limits_of(a):
+    "Return the smallest and the largest value of each channel, (2, channels)"
+    if a.dtype.kind!='f': return np.stack([a.min((0, 1)), a.max((0, 1))]).astype(np.float64)
+    flat = np.where(np.isfinite(a), a, np.nan).reshape(-1, a.shape[-1]).astype(np.float64)
+    return np.stack([np.nanmin(flat, 0), np.nanmax(flat, 0)])
+
 def channel_range(
-    arrays:Sequence[np.ndarray], # Images of the same number of channels
+    arrays:Iterable[np.ndarray], # Images of the same number of channels; each is let go of before the next is asked for
 ) -> list: # A pair (low, high) for each channel
     "Return the smallest and the largest value of each channel; NaN and infinity are ignored"
-    flat = [np.where(np.isfinite(a), a, np.nan).reshape(-1, a.shape[-1]).astype(np.float64) for a in arrays]
-    low,high = (f([f(a, axis=0) for a in flat], axis=0) for f in (np.nanmin, np.nanmax))
+    limits = np.stack([_limits_of(a) for a in arrays])
+    low,high = np.nanmin(limits[:,0], 0),np.nanmax(limits[:,1], 0)
     return [(float(l), float(h) if h>l else float(l)+1) for l,h in zip(low, high)]
 
 # %% ../../nbs/vision/09_channels.ipynb #2d745411
@@ -196,15 +202,20 @@ class OpenChannels(OpenImage):
 
     def setups(self, items):
         if not len(items): return
-        k = min(len(items), 200)
-        found = [(o,read_channels(o)) for o in (items[i*len(items)//k] for i in range(k))]
-        if self.n is None: self.n,self._first = found[0][1].shape[-1],f'{_name_of(found[0][0])} has'
-        for o,a in found: self._check_n(o, a)
-        deep = [a for _,a in found if a.dtype!=np.uint8]
-        if self.values is not None or not deep: return
-        self.values = channel_range([a for _,a in found])
-        ranges = ', '.join(f'{l:g} to {h:g}' for l,h in self.values[:8]) + (', ...' if self.n>8 else '')
-        note(f"{len(deep)} of {len(found)} training images have more than 8 bits. The smallest and largest values of "
+        k,n_deep = min(len(items), 200),0
+        def _look():
+            nonlocal n_deep
+            for o in (items[i*len(items)//k] for i in range(k)):
+                a = read_channels(o)
+                if self.n is None: self.n,self._first = a.shape[-1],f'{_name_of(o)} has'
+                self._check_n(o, a)
+                n_deep += a.dtype!=np.uint8
+                yield a
+        values = channel_range(_look())
+        if self.values is not None or not n_deep: return
+        self.values = values
+        ranges = ', '.join(f'{l:g} to {h:g}' for l,h in values[:8]) + (', ...' if len(values)>8 else '')
+        note(f"{n_deep} of {k} training images have more than 8 bits. The smallest and largest values of "
              f"the {self.n} channels, {ranges}, become 0 and 1 in all images. To choose otherwise, pass "
              "ImageBlock(MultiChannelImage, values=(low, high)), or a pair for each channel.")
 
