@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from safetensors.torch import save_file
 from torch import nn
 
+import warm
 from mylib.core.core import MylibNote, UsageError
 from mylib.callback.run import Watcher, events
 from mylib.core.samples import digits_folder
@@ -460,10 +461,8 @@ def test_concise_can_be_switched_off(path, monkeypatch):
 
 def test_command_line(path):
     "In a shell too, the first thing to be seen is the sentence"
-    cli = pytest.importorskip('mylib.deploy.cli')
-    import subprocess, sys
     shutil.rmtree(path/'circle')
-    done = subprocess.run([sys.executable, '-c', f'import sys; from {cli.__name__} import main; sys.exit(main())', 'train', str(path), '--out', str(path/'out')], capture_output=True, text=True, timeout=600)
+    done = warm.run(warm.command, 'train', path, '--out', path/'out')
     assert done.returncode!=0
     assert 'Traceback' not in done.stderr and 'Make one folder a class' in done.stderr, done.stderr
 
@@ -615,9 +614,7 @@ from mylib.vision.transform import Resize
 dls = ImageDataLoaders.from_folder(sys.argv[1], valid_pct=0.2, seed=1, bs=4, item_tfms=Resize(16), device='cpu', cache=sys.argv[2] or False)
 print(hashlib.sha256(b''.join(x.numpy().tobytes() for _ in range(3) for x,_ in dls.valid)).hexdigest())
 """
-    import subprocess
-    def run(cache): return subprocess.Popen([sys.executable, '-c', code, str(path), cache], stdout=subprocess.PIPE, text=True)
-    jobs = [run(str(path.parent/'cache')), run(str(path.parent/'cache')), run('')]
+    jobs = [warm.start(code, path, o) for o in (path.parent/'cache', path.parent/'cache', '')]
     sums = [o.communicate(timeout=600)[0].strip() for o in jobs]
     assert len(sums[0])==64 and len(set(sums))==1
     assert len(list((path.parent/'cache').rglob('*.npy')))>0 and not list((path.parent/'cache').rglob('*.part'))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+import warm
 from mylib.core.core import UsageError
 from mylib.deploy.cli import main
 from mylib.deploy.load import load_learner
@@ -68,9 +69,8 @@ def test_names_that_are_no_utf8(tmp_path, monkeypatch):
             for k in range(10):
                 with open(os.path.join(root, name, c, b'bild \xfc\x1b[31m %d.png' % k), 'wb') as f: Image.fromarray(rng.integers(0, 250, (32, 32, 3)).astype(np.uint8)).save(f, 'png')
 
-    def run(*words, **env):
-        code = 'import sys; from mylib.deploy.cli import main; sys.exit(main())'
-        done = subprocess.run([sys.executable, '-c', code, *words], capture_output=True, cwd=root, env={**os.environ, **env}, timeout=600)
+    def run(*words):
+        done = subprocess.run([sys.executable, '-c', warm.command, *words], capture_output=True, cwd=root, timeout=600)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     def run_here(*words, encoding, errors='strict'):
@@ -86,11 +86,11 @@ def test_names_that_are_no_utf8(tmp_path, monkeypatch):
 
     photos(b'bad', b'caf\xe9', b'tea')
     photos(b'gr\xfc\xdfe', b'coffee', b'tea')
-    how = '--arch', 'mobilenetv2_100', '--no-pretrained', '--epochs', '1', '--size', '32', '--bs', '8', '--lr', '1e-3'
+    how = '--arch', 'resnet10t', '--no-pretrained', '--epochs', '1', '--size', '32', '--bs', '8', '--lr', '1e-3'
     code,out,err = run_here('train', b'bad', *how, encoding='utf-8')
     assert [o.split(' ')[0:2][1] for o in err.splitlines()]==['note:', 'The'], err # said with the loaders, and refused
     assert code==2 and r"'caf\xe9' with a byte that is not UTF-8" in err and 'Rename the folder' in err
-    code,out,err = run('train', b'gr\xfc\xdfe', *how, PYTHONIOENCODING='ascii')
+    code,out,err = run_here('train', b'gr\xfc\xdfe', *how, encoding='ascii')
     assert code==0 and not err and 'runs/gr\\xfc\\xdfe/model.mylib' in out, err
     page = (tmp_path/'runs'/os.fsdecode(b'gr\xfc\xdfe')/'report.html').read_text(encoding='utf-8')
     assert r'bild \xfc\x1b[31m' in page and '\x1b' not in page

@@ -3,6 +3,7 @@ import os, signal, subprocess, sys, time
 
 import pytest
 
+import warm
 import mylib.data.loader
 from mylib.core.testing import synth_table
 from mylib.data.loader import DataLoader
@@ -55,21 +56,22 @@ def said(process, word, end):
     while time.time()<end:
         line = process.stdout.readline()
         if line.strip()==word: return
-        assert line or process.poll() is None, process.stderr.read()
+        assert line, process.communicate(timeout=600)[1]
     raise AssertionError(f'{word!r} did not come')
 
 
 def test_ctrl_c_leaves_a_learner_that_saves_predicts_exports_and_fits(tmp_path):
     "At several moments: in the first batch, within an epoch, between epochs"
     pauses,end = (0.02, 0.3, 0.5, 0.71, 0.93),time.time()+6000
-    p = subprocess.Popen([sys.executable, '-c', interrupted, str(tmp_path), str(len(pauses))], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = warm.start(interrupted, tmp_path, len(pauses))
     try:
         for pause in pauses:
             said(p, 'fitting', end)
             time.sleep(pause)
             p.send_signal(signal.SIGINT)
             said(p, 'fine', end)
-        assert p.wait(600)==0, p.stderr.read()
+        _,err = p.communicate(timeout=600)
+        assert p.returncode==0, err
     finally: p.kill()
 
 
@@ -148,5 +150,5 @@ print('fine')
 
 def test_killed_while_writing(tmp_path):
     "Whenever the process is killed, the file under the final name is whole: the last one, or the one before it"
-    done = subprocess.run([sys.executable, '-c', killed, str(tmp_path), '6'], capture_output=True, text=True, timeout=600, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    done = warm.run(killed, tmp_path, 6)
     assert done.stdout.strip().endswith('fine'), done.stdout+done.stderr

@@ -3,22 +3,20 @@ import csv, json, os, re, signal, subprocess, sys
 
 import pytest
 
+import warm
 from mylib.deploy.cli import main
 
-COMMAND = [sys.executable, '-c', 'import sys; from mylib.deploy.cli import main; sys.exit(main())']
 
-
-def mylib(*words, cwd, **kwargs):
+def mylib(*words, cwd):
     "Run the command in `cwd`, with a home of its own there"
-    env = {**os.environ, 'MYLIB_HOME': str(cwd/'home')}
-    return subprocess.run([*COMMAND, *map(str, words)], cwd=cwd, env=env, capture_output=True, text=True, **kwargs)
+    return warm.run(warm.command, *words, cwd=cwd, MYLIB_HOME=cwd/'home')
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     "The folder of a run on the embedded digits"
     cwd = tmp_path_factory.mktemp('job')
-    done = mylib('train', cwd=cwd)
+    done = subprocess.run([sys.executable, '-c', warm.command, 'train'], cwd=cwd, env={**os.environ, 'MYLIB_HOME': str(cwd/'home')}, capture_output=True, text=True)
     assert done.returncode==0, done.stderr
     return cwd, done.stdout
 
@@ -77,15 +75,13 @@ def test_same_seed_same_weights(trained):
 @pytest.mark.skipif(sys.platform=='win32', reason='Windows has no SIGINT for one process')
 def test_ctrl_c_is_one_line(trained):
     cwd,_ = trained
-    env = {**os.environ, 'MYLIB_HOME': str(cwd/'home'), 'PYTHONUNBUFFERED': '1'}
-    job = subprocess.Popen([*COMMAND, 'train', '--epochs', '500', '--lr', '0.01', '--out', 'stopped'],
-                           cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    job = warm.start(warm.command, 'train', '--epochs', '500', '--lr', '0.01', '--out', 'stopped', cwd=cwd, MYLIB_HOME=cwd/'home')
     for line in job.stdout:
         if line.split()[:1]==['2']: break
     job.send_signal(signal.SIGINT)
-    job.stdout.read()
-    assert job.wait(timeout=600)==130
-    message = job.stderr.read().strip().splitlines()
+    _,err = job.communicate(timeout=600)
+    assert job.returncode==130
+    message = err.strip().splitlines()
     assert len(message)==1 and 'Stopped in epoch' in message[0]
     assert len((cwd/'stopped/metrics.csv').read_text().splitlines())>=4
 

@@ -1,10 +1,11 @@
 """A fit that is killed with SIGKILL at random moments, and started again until it is done, ends with the weights of one that was not
 
 In short form three kills; with MYLIB_LONG=1 in the environment at least twenty, over all kinds of fits."""
-import csv, json, os, random, re, signal, subprocess, sys, time
+import csv, json, os, random, re, signal, subprocess, sys, time, zipfile
 
 import pytest
 
+import warm
 from mylib.core.testing import synth_images
 
 pytestmark = pytest.mark.skipif(sys.platform=='win32', reason='Windows has no SIGKILL')
@@ -44,7 +45,7 @@ def loaders(**kwargs):
     return ImageDataLoaders.from_folder(photos, valid_pct=0.25, seed=1, bs=4, item_tfms=[RandomResizedCrop(32), FlipItem()], device='cpu',
                                         cache=dict(none=False, memory=None).get(cache, cache), num_workers=int(threads), **{'batch_tfms': aug_transforms(), **kwargs})
 
-def net(): return nn.Sequential(small_resnet(n_in=3, n_out=8), nn.Dropout(0.3), nn.Linear(8, 2))
+def net(): return nn.Sequential(small_resnet(3, 8, widths=(8, 16)), nn.Dropout(0.3), nn.Linear(8, 2))
 
 class Tells(Watcher):
     "Says each training batch"
@@ -80,7 +81,7 @@ def constant(how):
 
 def foreign(how):
     train = torch.utils.data.DataLoader(Noisy(), 4, shuffle=True)
-    learn = Learner(DataLoaders(train, torch.utils.data.DataLoader(Noisy(), 30)), nn.Sequential(small_resnet(n_in=3, n_out=8), nn.Dropout(0.3), nn.Linear(8, 2)),
+    learn = Learner(DataLoaders(train, torch.utils.data.DataLoader(Noisy(), 30)), nn.Sequential(small_resnet(3, 8, widths=(8, 16)), nn.Dropout(0.3), nn.Linear(8, 2)),
                     loss_func=nn.CrossEntropyLoss(), metrics=[], cbs=[MixUp()])
     return learn, lambda: learn.fit_one_cycle(4, 0.01, **how)
 
@@ -94,10 +95,17 @@ print('done', weights, after, learn.history[-1]['train_loss'], learn.recorder.lo
 """
 
 
-def start(kind, out, photos, cache, threads, **env):
+def start(kind, out, photos, cache, threads):
+    "A part of a fit that may have begun"
     out.mkdir(exist_ok=True)
-    return subprocess.Popen([sys.executable, '-c', SCRIPT, kind, str(out), str(photos), str(cache), str(threads)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True, env={**os.environ, 'OMP_NUM_THREADS': '1', **env})
+    return warm.start(SCRIPT, kind, out, photos, cache, threads, RESUME='1')
+
+
+def whole(kind, out, photos):
+    "The fit in one go, in a new process: its hashes have another seed"
+    out.mkdir()
+    return subprocess.Popen([sys.executable, '-c', SCRIPT, kind, str(out), str(photos), 'none', '0'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
 
 
 def result(job):
@@ -134,14 +142,14 @@ long = [('one_cycle', 'none', 0, 4), ('one_cycle', 'memory', 3, 4), ('fine_tune'
 
 @pytest.mark.parametrize('kind,cache,threads,n_kills', long if LONG else short)
 def test_killed_and_resumed_to_the_bit(tmp_path, kind, cache, threads, n_kills):
-    photos = synth_images(tmp_path/'photos', n_per_class=40, size=48)
-    expected,total = result(start(kind, tmp_path/'whole', photos, 'none', 0))
+    photos = synth_images(tmp_path/'photos', n_per_class=40 if LONG else 24, size=48)
+    expected,total = result(whole(kind, tmp_path/'whole', photos))
     out,rng = tmp_path/'parts',random.Random(len(kind)+threads)
     folder = tmp_path/'cache' if cache=='folder' else cache
     for _ in range(n_kills): # each after a small part of the batches, and then at any moment of one
-        job = start(kind, out, photos, folder, threads, RESUME='1')
+        job = start(kind, out, photos, folder, threads)
         assert killed(job, rng.randint(1, total//(2*n_kills)), rng.random()*0.03), 'the fit ended before it was killed'
-    assert result(start(kind, out, photos, folder, threads, RESUME='1'))[0]==expected
+    assert result(start(kind, out, photos, folder, threads))[0]==expected
     assert rows(out)==rows(tmp_path/'whole')
     left = sorted(o.name for o in (out/'ckpt').iterdir())
     assert left==['last.ckpt'], left
@@ -178,19 +186,15 @@ found = read_state(Path(sys.argv[1])/'ckpt/last.ckpt')
 print(found['run']['epoch'], len(learn.history), len(said), str(said[0].message), sorted(o.name for o in (Path(sys.argv[1])/'ckpt').iterdir()))
 """
     if sys.platform=='darwin': pytest.skip('macOS does not bound the size of files so')
-    done = subprocess.run([sys.executable, '-c', code, str(tmp_path)], capture_output=True, text=True, timeout=600)
+    done = warm.run(code, tmp_path)
     assert done.returncode==0, done.stderr
     last = done.stdout.splitlines()[-1]
     assert re.match(r"1 3 2 .*last\.ckpt cannot be written: File too large\. Choose a folder that you may write to, with enough free space\. The checkpoint before it is still there, and the fit goes on\. \['last\.ckpt'\]$", last), last
 
 
-COMMAND = [sys.executable, '-c', 'import sys; from mylib.deploy.cli import main; sys.exit(main())']
-
-
 def test_the_command_goes_on(tmp_path):
     "`mylib train --resume`, after a kill in the middle of a training on the embedded digits"
-    env = {**os.environ, 'MYLIB_HOME': str(tmp_path/'home'), 'PYTHONUNBUFFERED': '1', 'OMP_NUM_THREADS': '1'}
-    def mylib(*words): return subprocess.Popen([*COMMAND, 'train', *words], cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def mylib(*words): return warm.start(warm.command, 'train', *words, cwd=tmp_path, MYLIB_HOME=tmp_path/'home')
     said,err = mylib('--epochs', '4', '--out', 'whole').communicate(timeout=600)
     assert 'accuracy' in said, err
     job = mylib('--epochs', '4', '--out', 'parts')
@@ -204,7 +208,6 @@ def test_the_command_goes_on(tmp_path):
     said,err = mylib('--resume', '--out', 'parts').communicate(timeout=600)
     assert 'going on in epoch' in said and 'accuracy' in said, (said, err)
     assert rows(tmp_path/'parts')==rows(tmp_path/'whole')
-    one,two = (json.loads(subprocess.run([sys.executable, '-c', 'import sys, zipfile; print(zipfile.ZipFile(sys.argv[1]).read("bundle.json").decode())', f'{o}/model.mylib'],
-                                         cwd=tmp_path, capture_output=True, text=True).stdout) for o in ('whole', 'parts'))
+    one,two = (json.loads(zipfile.ZipFile(tmp_path/o/'model.mylib').read('bundle.json')) for o in ('whole', 'parts'))
     assert one['sha256']==two['sha256']
     assert not (tmp_path/'parts/checkpoint').exists() and (tmp_path/'parts/report.html').stat().st_size>10_000

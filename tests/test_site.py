@@ -1,8 +1,10 @@
 "The documentation site: every notebook goes through nbdev's processing, up to the point where Quarto takes over"
-import json, os, shutil, subprocess, sys
+import json, shutil
 from pathlib import Path
 
 import pytest
+
+import warm
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -12,9 +14,7 @@ def pages(tmp_path_factory):
     "The processed notebooks of a copy of the project"
     top = tmp_path_factory.mktemp('site')/'mylib'
     shutil.copytree(ROOT, top, symlinks=True, ignore=shutil.ignore_patterns('.git', '.venv', '_proc', '_docs', '__pycache__', 'runs', '*.egg-info'))
-    env = {**os.environ, 'PYTHONPATH': str(top)}
-    done = subprocess.run([sys.executable, '-c', 'from nbdev.serve import proc_nbs; proc_nbs(n_workers=2, force=True)'], cwd=top, env=env,
-                          capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = warm.run('from nbdev.serve import proc_nbs; proc_nbs(n_workers=0, force=True)', cwd=top)
     assert done.returncode==0, done.stderr[-2000:]
     return top/'_proc'
 

@@ -1,5 +1,5 @@
 "Tables: what a person does wrong, frames of other libraries, models that go on in another process, and fits that are taken up again"
-import datetime, decimal, json, subprocess, sys, uuid, warnings
+import datetime, decimal, json, uuid, warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import polars
 import pytest
 import torch
 
+import warm
 from mylib.callback.checkpoint import Checkpoint
 from mylib.callback.run import Watcher
 from mylib.core.core import MylibWarning, UsageError, set_seed
@@ -187,7 +188,7 @@ def test_a_model_goes_on_in_another_process(arch, target, tmp_path):
     learn = quiet_fit(tabular_learner(loaders(df, path=tmp_path, **targets[target]), arch=arch))
     new = df.head(9)[['hours', 'age', 'city', 'job']]
     new.to_csv(tmp_path/'new.csv', index=False)
-    out = subprocess.run([sys.executable, '-c', in_another_process, learn.export(), tmp_path/'new.csv'], capture_output=True, text=True, cwd=tmp_path)
+    out = warm.run(in_another_process, learn.export(), tmp_path/'new.csv', cwd=tmp_path)
     assert out.returncode==0, out.stderr
     preds,one = json.loads(out.stdout)
     with learn.no_bar(): mine,_ = learn.get_preds(dl=learn.dls.test_dl(new))
