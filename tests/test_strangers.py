@@ -14,7 +14,7 @@ from mylib.learner.learner import Learner
 from mylib.nn.blocks import simple_cnn
 from mylib.vision.data import ImageDataLoaders
 from mylib.vision.transform import Resize
-from watched import Watched, needs_linux
+from watched import Watched, batched, needs_linux
 
 most_calls,most_mb = 6_000_000,200 # calls of functions: a description of 300,000 values, the most that are read, takes 5 million
 
@@ -342,16 +342,19 @@ def safetensors_cases(f):
 
 def refuse_all(family, cases, box, folder):
     "Load what each of `cases` made: (name, bundle, what its message says)"
-    file,bad,peaks = folder/'model.mylib',[],[]
+    files,bad,peaks = [folder/f'model{i}.mylib' for i in range(20)],[],[]
     assert len({name for name,*_ in cases})==len(cases)
-    for name,content,match in cases:
-        file.write_bytes(content)
-        res = box('load', str(file))
+    told = []
+    for some in batched(cases, len(files)):
+        for file,(_,content,_) in zip(files, some): file.write_bytes(content)
+        told += box.many('load', [[str(file)] for file,_ in zip(files, some)])
+        assert {*os.listdir(folder)}=={o.name for o in files[:len(cases)]}
+    for i,((name,_,match),res) in enumerate(zip(cases, told, strict=True)):
+        file = files[i%len(files)]
         peaks.append((res['calls'], res['mb']))
         if os.environ.get('MYLIB_SHOW'): print(f"{family}: {name} | {res['calls']:,} calls | {res['mb']:.0f} MB | {res['error']}: {res['message'][:300].replace(str(file), 'FILE')}")
         right = res['error']=='UsageError' and re.search(match, res['message'], re.I) and len(res['message'])<1500 and '. ' in res['message']
         if not right or res['events'] or res['calls']>most_calls or res['mb']>most_mb: bad.append((name, match, {**res, 'message': res['message'][:1500]}))
-        assert os.listdir(folder)==['model.mylib']
     print(f"{family}: {len(cases)} refused, at most {max(o[0] for o in peaks):,} calls and {max(o[1] for o in peaks):.0f} MB")
     assert not bad, '\n'.join(map(str, bad))
 

@@ -174,10 +174,9 @@ def test_readme_gives_its_commands(index, capsys):
 def test_tests_are_counted(tmp_path, capsys):
     "One that fails, one that passes and one that is skipped, and files in which all are skipped or nothing can be read"
     runner = tool('test')
-    for name,text,want in (('mixed', 'import pytest\ndef test_a(): pass\ndef test_b(): assert False\ndef test_c(): pytest.skip("no")', (1, 1)),
-                           ('skipped', 'import pytest\npytest.skip("no", allow_module_level=True)', (0, 0)), ('broken', 'def', (0, 1))):
-        (tmp_path/f'test_{name}.py').write_text(text)
-        assert runner.test_file(tmp_path/f'test_{name}.py')==want, name
+    for name,text in dict(mixed='import pytest\ndef test_a(): pass\ndef test_b(): assert False\ndef test_c(): pytest.skip("no")',
+                          skipped='import pytest\npytest.skip("no", allow_module_level=True)', broken='def').items(): (tmp_path/f'test_{name}.py').write_text(text)
+    for names,want in (('mixed', 'skipped', 'broken'), (1, 2)),(('skipped',), (0, 0)): assert runner.test_files([tmp_path/f'test_{n}.py' for n in names])==want, names
 
 
 def test_our_own_house_passes():

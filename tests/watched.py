@@ -1,10 +1,10 @@
 """Do dangerous things in processes that are watched: work, memory, what they write, run, import and connect to
 
-`python watched.py` imports the library, does a harmless job of each kind, and then one job for each line of JSON that it reads: (name, arguments).
-Every job gets a process of its own (a fork, so it begins warm), and a line of JSON comes back. Work is counted in calls of functions, which do not
-depend on how fast or busy the machine is.
+`python watched.py` imports the library, does a harmless job of each kind, and then one job for each line of JSON that it reads: a name, and arguments for
+each time that it is done. They get a process of their own (a fork, so it begins warm), and a line of JSON comes back. Work is counted in calls of
+functions, which do not depend on how fast or busy the machine is.
 """
-import contextlib, io, json, os, pathlib, resource, select, signal, subprocess, sys, time
+import cProfile, contextlib, io, json, os, pathlib, resource, select, signal, subprocess, sys, time
 
 import pytest
 
@@ -18,8 +18,11 @@ class Watched:
         env = {**os.environ, 'OMP_NUM_THREADS': '1', 'MYLIB_HOME': str(home), 'HOME': str(home), 'PYTHONDONTWRITEBYTECODE': '1'}
         self.process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True, cwd=home)
 
-    def __call__(self, job, *args):
-        self.process.stdin.write(json.dumps([job, args])+'\n')
+    def __call__(self, job, *args): return self.many(job, [args])[0]
+
+    def many(self, job, many):
+        "The same job with each of these arguments, in turn in one process"
+        self.process.stdin.write(json.dumps([job, many])+'\n')
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         assert line, 'the watched process died'
@@ -28,6 +31,9 @@ class Watched:
     def close(self):
         self.process.stdin.close()
         assert self.process.wait(600)==0
+
+
+def batched(xs, n): return [xs[i:i+n] for i in range(0, len(xs), n)]
 
 
 def opens_for_writing(args):
@@ -55,42 +61,52 @@ def memory(name):
 @contextlib.contextmanager
 def counted():
     "A list with the number of functions, of Python and of C, that were called meanwhile in this thread"
-    calls = [0]
-    def _count(_frame, event, _arg): calls[0] += event in ('call', 'c_call')
-    sys.setprofile(_count)
+    calls,profile = [],cProfile.Profile()
+    profile.enable()
     try: yield calls
-    finally: sys.setprofile(None)
+    finally:
+        profile.disable()
+        calls.append(sum(o.callcount for o in profile.getstats()))
 
 
-def measured(f, args):
-    "What came of `f(*args)`, and what it took"
-    soft = int(memory('VmSize'))*2**20 + 8*2**30
-    resource.setrlimit(resource.RLIMIT_AS, (soft, soft)) # rather an error than a machine without memory
+def measured(f, args, events, before):
+    "What came of `f(*args)`, and what it took: megabytes beyond those at the begin of the process"
     with open('/proc/self/clear_refs', 'w') as o: o.write('5') # the peak begins here
-    before,events = memory('VmRSS'),[]
-    watch(events)
+    events.clear()
     with counted() as calls:
         try: res = dict(result=f(*args), error=None, message='')
         except BaseException as e: res = dict(result=None, error=type(e).__name__, message=str(e))
-    events = list(events)
-    return {**res, 'calls': calls[0], 'mb': memory('VmHWM')-before, 'events': events}
+    done = list(events)
+    return {**res, 'calls': calls[0], 'mb': memory('VmHWM')-before, 'events': done}
 
 
-def in_fork(f, args):
-    "`measured` in a fork of this process"
+def measured_in_turn(f, many):
+    "What came of `f` with each of `many` arguments, a line of JSON each"
+    soft = int(memory('VmSize'))*2**20 + 8*2**30
+    resource.setrlimit(resource.RLIMIT_AS, (soft, soft)) # rather an error than a machine without memory
+    before,events = memory('VmRSS'),[]
+    watch(events)
+    for args in many: yield json.dumps(measured(f, args, events, before))
+
+
+def in_fork(f, many):
+    "`measured_in_turn` in a fork of this process"
     out,inn = os.pipe()
     pid = os.fork()
     if not pid:
         try:
-            with os.fdopen(inn, 'w') as o: json.dump(measured(f, args), o)
+            with os.fdopen(inn, 'w', buffering=1) as o:
+                for line in measured_in_turn(f, many): print(line, file=o)
         finally: os._exit(0)
     os.close(inn)
     text,end = b'',time.monotonic()+limit_s
     while select.select([out], [], [], max(0, end-time.monotonic()))[0] and (more := os.read(out, 1<<16)): text += more
-    if not text: os.kill(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
     os.close(out)
     os.waitpid(pid, 0)
-    return json.loads(text or json.dumps(dict(result=None, error='Died', message=f'it was killed, at the latest after {limit_s} s', calls=0, mb=0, events=[])))
+    done = [json.loads(o) for o in text.splitlines() if o.endswith(b'}')]
+    died = dict(result=None, error='Died', message=f'this one or one before it was killed, at the latest after {limit_s} s', calls=0, mb=0, events=[])
+    return done+[died]*(len(many)-len(done))
 
 
 def jobs():
@@ -188,9 +204,10 @@ def jobs():
 if __name__=='__main__':
     known = jobs()
     for line in sys.stdin:
-        job,args = json.loads(line)
-        if job!='warm': res = in_fork(known[job], args)
+        job,many = json.loads(line)
+        if job!='warm': res = in_fork(known[job], many)
         else:
-            try: res = known[args[0]](*args[1:])
-            except ValueError as e: res = str(e)
+            name,*args = many[0]
+            try: res = [known[name](*args)]
+            except ValueError as e: res = [str(e)]
         print(json.dumps(res), flush=True)

@@ -4,7 +4,6 @@ python tools/test.py             everything; the last line counts notebooks and 
 python tools/test.py nbs/core    only the notebooks of some folders
 """
 import os, re, subprocess, sys, tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -39,10 +38,16 @@ def test_notebooks(place):
     return n-failed, failed
 
 
-def test_file(path):
-    "(passed, failed) of the tests in a file of tests/; a skipped one is neither"
+# Those that take longest: the last file to end should be a short one
+first = 'main_job', 'course', 'site', 'resume', 'foreign_text', 'strangers_tables', 'strangers', 'strangers_archives', 'interrupt', 'bad_input'
+
+
+def test_files(paths):
+    "(passed, failed) of files of tests, in two processes: each file stays in one; a skipped test is neither"
+    if not paths: return 0, 0
+    how = ['-n', '2', '--dist', 'loadfile', '--no-loadscope-reorder', '--continue-on-collection-errors']
     with tempfile.TemporaryDirectory() as tmp:
-        code,_ = echo([sys.executable, '-m', 'pytest', '-q', f'--junitxml={tmp}/result.xml', str(path)])
+        code,_ = echo([sys.executable, '-m', 'pytest', '-q', *how, f'--junitxml={tmp}/result.xml', *map(str, paths)])
         if not Path(tmp, 'result.xml').exists(): return 0, 1
         suites = ElementTree.parse(Path(tmp, 'result.xml')).getroot().iter('testsuite')
         n,failed,skipped = (sum(o) for o in zip(*((int(s.get('tests')), int(s.get('failures'))+int(s.get('errors')), int(s.get('skipped')))
@@ -50,17 +55,10 @@ def test_file(path):
     return n-failed-skipped, max(failed, 0 if code in (0, 5) else 1) # 5: all were skipped
 
 
-# Those that take longest: the last file to end should be a short one
-first = 'main_job', 'course', 'site', 'strangers', 'strangers_tables', 'unchanged', 'resume', 'foreign_text', 'tables', 'bad_input'
-
-
 def test_python():
-    "(passed, failed) of the tests in tests/, two files at a time, those that take longest first"
+    "(passed, failed) of the tests in tests/, the files that take longest first"
     order = {f'test_{n}': i for i,n in enumerate(first)}
-    files = sorted((ROOT/'tests').rglob('test_*.py'), key=lambda p: (order.get(p.stem, len(first)), p.name))
-    if not files: return 0, 0
-    with ThreadPoolExecutor(2) as pool: results = list(pool.map(test_file, files))
-    return tuple(sum(o) for o in zip(*results))
+    return test_files(sorted((ROOT/'tests').rglob('test_*.py'), key=lambda p: (order.get(p.stem, len(first)), p.name)))
 
 
 def main(argv=None):
