@@ -4,9 +4,16 @@ In short form three kills; with MYLIB_LONG=1 in the environment at least twenty,
 import csv, json, os, random, re, signal, subprocess, sys, time, zipfile
 
 import pytest
+import torch
+from torch import nn
 
 import warm
+from mylib.callback.checkpoint import Checkpoint
+from mylib.callback.run import Watcher
 from mylib.core.testing import synth_images
+from mylib.data.loader import DataLoader
+from mylib.data.loaders import DataLoaders
+from mylib.learner.learner import Learner
 
 pytestmark = pytest.mark.skipif(sys.platform=='win32', reason='Windows has no SIGKILL')
 LONG = bool(os.environ.get('MYLIB_LONG'))
@@ -153,6 +160,34 @@ def test_killed_and_resumed_to_the_bit(tmp_path, kind, cache, threads, n_kills):
     assert rows(out)==rows(tmp_path/'whole')
     left = sorted(o.name for o in (out/'ckpt').iterdir())
     assert left==['last.ckpt'], left
+
+
+def test_a_fit_with_weighted_samples_goes_on(tmp_path):
+    "Which samples an epoch draws is a function of its seed and its number, so the rest of an epoch is the same after a stop in it"
+    x,y = torch.linspace(-1, 1, 60)[:, None],torch.linspace(-1, 1, 60)[:, None]**3
+    class Stops(Watcher):
+        def after_batch(self, run):
+            if run.training and run.epoch==1 and run.batch==4: raise KeyboardInterrupt
+
+    def fitted(**kwargs):
+        torch.manual_seed(0)
+        seen,samples = [],list(zip(x, y))
+        dls = DataLoaders(DataLoader(samples, 8, shuffle=True, seed=1, weights=[1+9*(i<6) for i in range(60)]), DataLoader(samples, 60))
+        learn = Learner(dls, nn.Linear(1, 1), loss_func=nn.MSELoss(), metrics=[], path=tmp_path)
+        class Sees(Watcher):
+            def before_batch(self, run):
+                if run.training: seen.append(run.xb[0].flatten().tolist())
+        try:
+            with learn.no_bar(): learn.fit(3, 0.1, cbs=[Sees(), *kwargs.pop('cbs', [])], **kwargs)
+        except KeyboardInterrupt: pass
+        return [o.tolist() for o in learn.model.parameters()], seen
+
+    whole,order = fitted()
+    _,before = fitted(cbs=[Stops()], checkpoint=Checkpoint('ckpt', every_steps=1))
+    resumed,after = fitted(checkpoint='ckpt', resume=True)
+    assert resumed==whole and len(order)==3*8
+    assert before==order[:len(before)] and after==order[-len(after):] and 8<len(before)<16 and len(before)+len(after)>=len(order)
+    assert sum(v<-0.8 for batch in order for v in batch)>0.4*3*60 # the first six of sixty, ten times as often: 60/114
 
 
 def test_full_disk_keeps_the_last_checkpoint(tmp_path):

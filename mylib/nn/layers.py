@@ -177,14 +177,16 @@ class LinBnDrop(nn.Sequential):
     def __init__(self,
         n_in:int, # Size of the input
         n_out:int, # Size of the output
-        bn:bool=True, # Add batch normalization? The linear layer then has no bias
+        bn:bool=True, # Add batch normalization?
         p:float=0., # Dropout probability, 0 to 1; 0 adds no dropout
         act:nn.Module|None=None, # Activation after the linear layer
         lin_first:bool=False, # Put the linear layer before the others?
+        *,
+        bias:bool|None=None, # Give the linear layer a bias? `None`: without batch normalization
     ):
         layers = [BatchNorm(n_out if lin_first else n_in, 1)] if bn else []
         if p: layers.append(nn.Dropout(p))
-        lin = [nn.Linear(n_in, n_out, bias=not bn)] + ([] if act is None else [act])
+        lin = [nn.Linear(n_in, n_out, bias=not bn if bias is None else bias)] + ([] if act is None else [act])
         super().__init__(*(lin+layers if lin_first else layers+lin))
 
     @property

@@ -22,7 +22,7 @@ from ..core.delegates import delegates, taken_by
 from ..nn.mode import eval_mode
 from ..data.loaders import DataLoaders, our_loader
 from ..learner.learner import Learner
-from ..learner.outputs import count_outputs
+from ..learner.outputs import best_constant, count_outputs
 from .groups import default_split
 from .model import create_vision_model
 from .tensor import Normalize
@@ -76,6 +76,7 @@ def vision_learner(
     n_in = channels if n_in is None else n_in
     normalize = normalize and not have_normalized(dls)
     for_learner,for_model = taken_by(Learner, kwargs)
+    for_model.setdefault('start', best_constant(dls, n_out))
     model = create_vision_model(arch, n_out, n_in, pretrained, weights, normalize=normalize, **for_model)
     _try_size(model, n_in, tuple(side))
     learn = Learner(dls, model, splitter=splitter, **for_learner)

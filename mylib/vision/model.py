@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.core import UsageError, concise
 from ..core.part import made_by, part
@@ -73,8 +73,9 @@ def create_vision_model(
     bn_final:bool=False, # Batch normalization after the head's last layer?
     lin_first:bool=False, # Put each linear layer before its normalization and dropout?
     y_range:Sequence[float]|None=None, # Lowest and highest prediction, for a sigmoid at the end; `None`: no sigmoid
-    init:Callable|None=nn.init.kaiming_normal_, # For the head's hidden layers, its last begins near 0; `None`: torch's
+    init:Callable|None=nn.init.kaiming_normal_, # For the head's hidden layers, its last begins at `start`; `None`: torch's
     *,
+    start:Sequence[float]|Tensor|None=None, # What the head predicts at first, (n_out,); `None`: 0, the middle of `y_range`
     arch_args:dict|None=None, # 'img_size', 'drop_rate' or 'drop_path_rate' of a timm model
     normalize:bool=False, # Let the body normalize images with the statistics of its training? Otherwise the data must
     body:nn.Module|None=None, # A body of your own, instead of `arch`; it does its own normalization
@@ -89,7 +90,8 @@ def create_vision_model(
     else: name,n,maps = None,_find_n_features(body, n_features),pool
     top = create_head(n, n_out, pool=maps, **head) if custom_head is None else custom_head
     model = _to_channels_last(nn.Sequential(body, top))
-    if init is not None: (init_head_ if custom_head is None else apply_init)(model[1], init)
+    if init is not None and custom_head is None: init_head_(top, init, start)
+    elif init is not None: apply_init(top, init)
     if normalize and model_stats(model) is not None: body.normalize = ByStats(*model_stats(model))
     if name is None or custom_head is not None: return model
     return made_by(model, 'vision.model', arch=name, n_out=n_out, n_in=n_in, arch_args=arch_args, pool=pool,
