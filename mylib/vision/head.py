@@ -58,7 +58,7 @@ def create_head(
 
 # %% ../../nbs/vision/20_head.ipynb #04e47ffd
 def begin_at_(
-    layer:nn.Module, # The last linear layer or convolution of a model, with a bias; changed in place
+    layer:nn.Linear, # The last layer of a head, with a bias; changed in place
     values:Sequence[float]|Tensor, # What it is to predict for any input, one number an output
     y_range:Sequence[float]|None=None, # The range of the sigmoid after it, where `values` belong; `None`: no sigmoid
     std:float=0.01, # Standard deviation of the weights

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ..core.core import UsageError, concise
 from ..core.delegates import delegates
@@ -31,7 +31,6 @@ from ..nn.blocks import ConvLayer, PixelShuffle_ICNR, ResBlock
 from ..nn.layers import BatchNorm, NormType, SigmoidRange
 from .arch import arch_name
 from .body import ByStats, run_empty
-from .head import begin_at_
 from .groups import join_halves, list_pieces
 from .pyramid import ChainPyramid, TimmPyramid, create_pyramid
 
@@ -180,14 +179,12 @@ def create_unet_model(
     norm_type:NormType|None=NormType.Batch, # Normalization of the decoder; `None` for none
     normalize:bool=False, # Let the model normalize images with the statistics of the encoder's training?
     arch_args:dict|None=None, # 'img_size', 'drop_rate' or 'drop_path_rate' of a timm model
-    start:Sequence[float]|Tensor|None=None, # What is predicted for each pixel at first, (n_out,); `None`: not set
     **kwargs, # Further arguments of `DynamicUnet`
 ) -> DynamicUnet:
     "Create a U-Net on a model of timm or torchvision"
     size = list(img_size)
     encoder = create_pyramid(arch, n_in, pretrained, size=size, weights=weights, arch_args=arch_args)
     model = _join(encoder, n_out, size, normalize, n_in=n_in, act_cls=act_cls, norm_type=norm_type, **kwargs)
-    if start is not None: begin_at_([o for o in model.last.modules() if isinstance(o, nn.Conv2d)][-1], start, kwargs.get('y_range'))
     act = getattr(act_cls, '__name__', '')
     if act not in _activations or getattr(nn, act) is not act_cls: return model
     return made_by(model, 'vision.unet', arch=arch_name(arch), n_out=n_out, img_size=size, n_in=n_in,

@@ -21,7 +21,7 @@ from ..core.core import concise
 from ..core.delegates import delegates, taken_by
 from ..data.loaders import DataLoaders
 from ..learner.learner import Learner
-from ..learner.outputs import best_constant, count_outputs
+from ..learner.outputs import count_outputs
 from .learner import find_image_shape, have_normalized
 from .unet import create_unet_model, unet_split
 
@@ -45,7 +45,6 @@ def unet_learner(
     channels,*size = find_image_shape(dls)
     normalize = normalize and not have_normalized(dls)
     for_learner,for_model = taken_by(Learner, kwargs)
-    for_model.setdefault('start', best_constant(dls, n_out))
     model = create_unet_model(arch, n_out, size, pretrained, weights, n_in=channels if n_in is None else n_in,
                               normalize=normalize, **for_model)
     learn = Learner(dls, model, splitter=splitter, **for_learner)
