@@ -228,7 +228,7 @@ def compare_models(
     table.attrs = df.attrs
     return table
 
-# %% ../../nbs/vision/41_compare.ipynb #2f706bee
+# %% ../../nbs/vision/41_compare.ipynb #62e0b50a
 _sides = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)]
 
 def _overlap(box, others):
@@ -238,27 +238,32 @@ def _overlap(box, others):
     width,height = np.minimum(x1, o[:,2])-np.maximum(x0, o[:,0]),np.minimum(y1, o[:,3])-np.maximum(y0, o[:,1])
     return float((width.clip(0)*height.clip(0)).sum())
 
-def _place_text(ax, text, center, radius, taken):
-    "Move a text beside the dot at `center`, to where it covers least of the boxes in `taken`; return its box"
-    w,h = text.get_window_extent().size/2 + 1
-    spots = [center+[dx*(radius+gap+w), dy*(radius+gap+h)] for gap in (1, 16, 32) for dx,dy in _sides]
-    boxes = [(x-w, y-h, x+w, y+h) for x,y in spots]
-    def cost(i): return round(_overlap(boxes[i], taken) + 4*(4*w*h-_overlap(boxes[i], ax.bbox.extents)))
-    best = min(range(len(spots)), key=cost)
-    edge = np.clip(center, boxes[best][:2], boxes[best][2:])
-    start,end,middle = ax.transAxes.inverted().transform([center, edge, spots[best]])
-    text.set(transform=ax.transAxes, position=middle)
-    if best>=len(_sides): ax.plot(*zip(start, end), transform=ax.transAxes, lw=0.5, color='#555', zorder=0) # it is far
-    return boxes[best]
+def _choose_places(places, sizes, fixed, frame):
+    "Choose a place for each text, where it covers least; twice, since the first ones did not know of the others"
+    boxes = [[(*(xy-size), *(xy+size)) for xy in o] for o,size in zip(places, sizes)]
+    chosen:dict[int,int] = {}
+    for i in [*range(len(boxes))]*2:
+        others = [*fixed, *(boxes[j][k] for j,k in chosen.items() if j!=i)]
+        area = 4*sizes[i].prod()
+        def cost(k): return round(_overlap(boxes[i][k], others) + 4*(area-_overlap(boxes[i][k], [frame])))
+        chosen[i] = min(range(len(boxes[i])), key=cost)
+    return [chosen[i] for i in range(len(boxes))]
 
 def _place_names(ax, xs, ys, names, radii):
-    "Write a name beside each dot; `radii` are in pixels"
+    "Write a name beside each dot, with a line if it is far; `radii` are in pixels"
     centers = ax.transData.transform(np.column_stack([xs, ys]))
-    taken = [ax.get_legend().get_window_extent().extents, *(np.r_[c-r, c+r] for c,r in zip(centers, radii))]
-    for center,r,name in zip(centers, radii, names):
-        text = ax.text(0, 0, name, fontsize=8, parse_math=False, transform=None, ha='center', va='center')
-        text.set_in_layout(False)
-        taken.append(_place_text(ax, text, center, r, taken))
+    style = dict(fontsize=8, parse_math=False, transform=None, ha='center', va='center')
+    texts = [ax.text(0, 0, o, in_layout=False, **style) for o in names]
+    sizes = [o.get_window_extent().size/2 + 1 for o in texts]
+    places = [[c+np.array(side)*(r+gap+size) for gap in (1, 16, 32) for side in _sides]
+              for c,r,size in zip(centers, radii, sizes)]
+    fixed = [ax.get_legend().get_window_extent().extents, *(np.r_[c-r, c+r] for c,r in zip(centers, radii))]
+    to_axes = ax.transAxes.inverted().transform
+    for i,k in enumerate(_choose_places(places, sizes, fixed, ax.bbox.extents)):
+        spot = places[i][k]
+        texts[i].set(transform=ax.transAxes, position=to_axes(spot))
+        line = to_axes([centers[i], np.clip(centers[i], spot-sizes[i], spot+sizes[i])])
+        if k>=len(_sides): ax.plot(*line.T, transform=ax.transAxes, lw=0.5, color='#555', zorder=0)
 
 # %% ../../nbs/vision/41_compare.ipynb #9af37961
 _titles = dict(memory='memory (MiB)', params='parameters (millions)', top1='top-1 accuracy on ImageNet (%)',
