@@ -79,10 +79,12 @@ _formats = {'channels last': torch.channels_last, 'contiguous': torch.contiguous
 
 def _seconds(model, x):
     "Return how long a forward pass takes"
-    if x.device.type=='cuda': torch.cuda.synchronize(x.device)
+    def wait():
+        if x.device.type!='cpu': torch.accelerator.synchronize(x.device)
+    wait()
     start = time.perf_counter()
     model(x)
-    if x.device.type=='cuda': torch.cuda.synchronize(x.device)
+    wait()
     return time.perf_counter()-start
 
 def _as_predicting(device):
