@@ -20,19 +20,20 @@ __all__ = ['Image', 'TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'P
            'layer_split', 'layer_rates', 'default_split', 'model_stats', 'ImageBlock', 'ImageDataLoaders',
            'MultiChannelImage', 'OpenChannels', 'read_channels', 'BBoxBlock', 'BBoxLblBlock', 'get_annotations',
            'MaskBlock', 'NamedMask', 'OpenMask', 'PointBlock', 'PointLoss', 'point_distance',
-           'SegmentationDataLoaders', 'SegmentationInterpretation', 'vision_learner', 'PooledSelfAttention2d',
-           'SelfAttention', 'BlurPool', 'MaxBlurPool', 'XResNet', 'xresnet_names', 'xresnet18', 'xresnet34',
-           'xresnet50', 'xresnet101', 'xresnet152', 'xresnet18_deep', 'xresnet34_deep', 'xresnet50_deep',
-           'xresnet18_deeper', 'xresnet34_deeper', 'xresnet50_deeper', 'xse_resnet18', 'xse_resnet34', 'xse_resnet50',
-           'xse_resnet101', 'xse_resnet152', 'xresnext18', 'xresnext34', 'xresnext50', 'xresnext101', 'xresnext152',
-           'xse_resnext18', 'xse_resnext34', 'xse_resnext50', 'xse_resnext101', 'xse_resnext152',
-           'xse_resnext18_deep', 'xse_resnext34_deep', 'xse_resnext50_deep', 'xse_resnext18_deeper',
-           'xse_resnext34_deeper', 'xse_resnext50_deeper', 'xsenet154', 'models', 'alexnet', 'convnext_base',
-           'convnext_large', 'convnext_small', 'convnext_tiny', 'densenet121', 'densenet161', 'densenet169',
-           'densenet201', 'efficientnet_b0', 'efficientnet_b1', 'efficientnet_b2', 'efficientnet_b3',
-           'efficientnet_b4', 'efficientnet_b5', 'efficientnet_b6', 'efficientnet_b7', 'efficientnet_v2_l',
-           'efficientnet_v2_m', 'efficientnet_v2_s', 'googlenet', 'inception_v3', 'maxvit_t', 'mnasnet0_5',
-           'mnasnet1_0', 'mobilenet_v2', 'mobilenet_v3_large', 'mobilenet_v3_small', 'regnet_x_400mf',
+           'SegmentationDataLoaders', 'SegmentationInterpretation', 'vision_learner', 'compare_models',
+           'measure_models', 'plot_models', 'show_first_kernels', 'receptive_field', 'exciting_patches',
+           'show_patches', 'PooledSelfAttention2d', 'SelfAttention', 'BlurPool', 'MaxBlurPool', 'XResNet',
+           'xresnet_names', 'xresnet18', 'xresnet34', 'xresnet50', 'xresnet101', 'xresnet152', 'xresnet18_deep',
+           'xresnet34_deep', 'xresnet50_deep', 'xresnet18_deeper', 'xresnet34_deeper', 'xresnet50_deeper',
+           'xse_resnet18', 'xse_resnet34', 'xse_resnet50', 'xse_resnet101', 'xse_resnet152', 'xresnext18',
+           'xresnext34', 'xresnext50', 'xresnext101', 'xresnext152', 'xse_resnext18', 'xse_resnext34',
+           'xse_resnext50', 'xse_resnext101', 'xse_resnext152', 'xse_resnext18_deep', 'xse_resnext34_deep',
+           'xse_resnext50_deep', 'xse_resnext18_deeper', 'xse_resnext34_deeper', 'xse_resnext50_deeper', 'xsenet154',
+           'models', 'alexnet', 'convnext_base', 'convnext_large', 'convnext_small', 'convnext_tiny', 'densenet121',
+           'densenet161', 'densenet169', 'densenet201', 'efficientnet_b0', 'efficientnet_b1', 'efficientnet_b2',
+           'efficientnet_b3', 'efficientnet_b4', 'efficientnet_b5', 'efficientnet_b6', 'efficientnet_b7',
+           'efficientnet_v2_l', 'efficientnet_v2_m', 'efficientnet_v2_s', 'googlenet', 'inception_v3', 'maxvit_t',
+           'mnasnet0_5', 'mnasnet1_0', 'mobilenet_v2', 'mobilenet_v3_large', 'mobilenet_v3_small', 'regnet_x_400mf',
            'regnet_x_800mf', 'regnet_y_400mf', 'regnet_y_800mf', 'resnet101', 'resnet152', 'resnet18', 'resnet34',
            'resnet50', 'resnext101_32x8d', 'resnext50_32x4d', 'shufflenet_v2_x0_5', 'shufflenet_v2_x1_0',
            'squeezenet1_0', 'squeezenet1_1', 'swin_b', 'swin_s', 'swin_t', 'swin_v2_b', 'swin_v2_s', 'swin_v2_t',
@@ -88,12 +89,14 @@ from .unet import DynamicUnet, UnetBlock, create_unet_model, unet_split
 from .block import ImageBlock
 from .data import ImageDataLoaders
 from ..interpret.segmentation import SegmentationInterpretation
+from ..interpret.seen import exciting_patches, receptive_field, show_first_kernels, show_patches
 from .mask import MaskBlock, NamedMask, OpenMask
 from .box import BBoxBlock, BBoxLblBlock, get_annotations
 from .point import PointBlock, PointLoss, point_distance
 from .segmentation import SegmentationDataLoaders
 from .learner import vision_learner
 from .unet_learner import unet_learner
+from .compare import compare_models, measure_models, plot_models
 from ..compat import vision as compat_vision
 from ..compat.vision import *
 
@@ -113,7 +116,9 @@ _all_ = ['Image', 'TensorImage', 'TensorMask', 'TensorPoint', 'TensorBBox', 'PIL
          'default_split', 'model_stats', 'ImageBlock', 'ImageDataLoaders', 'MultiChannelImage', 'OpenChannels',
          'read_channels', 'BBoxBlock', 'BBoxLblBlock', 'get_annotations', 'MaskBlock', 'NamedMask', 'OpenMask',
          'PointBlock', 'PointLoss', 'point_distance', 'SegmentationDataLoaders', 'SegmentationInterpretation',
-         'vision_learner', 'PooledSelfAttention2d', 'SelfAttention', 'BlurPool', 'MaxBlurPool', 'XResNet',
+         'vision_learner', 'compare_models', 'measure_models', 'plot_models', 'show_first_kernels', 'receptive_field',
+         'exciting_patches', 'show_patches', 'PooledSelfAttention2d', 'SelfAttention', 'BlurPool', 'MaxBlurPool',
+         'XResNet',
          'xresnet_names', 'xresnet18', 'xresnet34', 'xresnet50', 'xresnet101', 'xresnet152', 'xresnet18_deep',
          'xresnet34_deep', 'xresnet50_deep', 'xresnet18_deeper', 'xresnet34_deeper', 'xresnet50_deeper',
          'xse_resnet18', 'xse_resnet34', 'xse_resnet50', 'xse_resnet101', 'xse_resnet152', 'xresnext18',
