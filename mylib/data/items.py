@@ -109,12 +109,13 @@ def _taken_once(found):
 
 def get_files(
     path:str|Path, # Folder to search
-    extensions:Sequence[str]|None=None, # Such as ['.txt'], in any case; `None`: every file
+    extensions:str|Sequence[str]|None=None, # Such as '.txt' or ['.jpg', '.png'], in any case; `None`: every file
     recurse:bool=True, # Search subfolders too?
     folders:Sequence[str]|None=None, # Names of subfolders of `path` to search; `None`: all of them
     followlinks:bool=True, # Follow symbolic links to folders?
 ) -> FileList: # Paths
     "List the files below `path`, folder by folder in sorted order, without hidden ones; each file once"
+    if isinstance(extensions, str): extensions = [extensions]
     path,wanted = _check_folder(path),None if extensions is None else {o.lower() for o in extensions}
     found:dict[str,list] = {}
     skipped,repeated,without = Counter[str](),[],[]
@@ -158,7 +159,7 @@ class FileGetter:
     "A `get_items` that searches one subfolder of the path it is given"
     def __init__(self,
         suffix:str='', # Name of the subfolder; '': the path itself
-        extensions:Sequence[str]|None=None, # Such as ['.txt'], in any case; `None`: every file
+        extensions:str|Sequence[str]|None=None, # Such as '.txt' or ['.jpg', '.png'], in any case; `None`: every file
         recurse:bool=True, # Search subfolders of it too?
     ): self.suffix,self.extensions,self.recurse = suffix,extensions,recurse
 

@@ -47,10 +47,11 @@ def best_constant(
     n_out:int, # Outputs of the model
 ) -> Tensor|None: # (`n_out`,), before softmax or sigmoid; `None`: the target's Block does not tell, or there are several
     "Return the outputs that fit the training targets best among those that are the same for all inputs"
-    block = dls.targets.blocks[0] if len(dls.targets)==1 else None
-    if getattr(block, 'kind', None) is None or block.n_out!=n_out: return None
+    if len(dls.targets)!=1: return None
+    block = dls.targets.blocks[0]
+    if block.kind is None or block.n_out!=n_out: return None
     ys = _some_targets(dls, block)
-    if block.kind=='numbers': return ys.flatten(1).float().mean(0) if ys.ndim>1 else ys.float().mean()[None]
+    if block.kind=='numbers': return ys.reshape(len(ys), -1).float().mean(0)
     if block.kind=='labels': return torch.logit((ys.float().sum(0)+1)/(len(ys)+2))
     counts = torch.bincount(ys[(ys>=0)&(ys<n_out)].flatten().long(), minlength=n_out)+1. # not what is ignored
     return (counts/counts.sum()).log()

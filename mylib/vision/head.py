@@ -82,4 +82,4 @@ def init_head_(
     last = [m for m in head.modules() if isinstance(m, nn.Linear)][-1]
     ranges = [(m.low, m.high) for m in head.modules() if isinstance(m, SigmoidRange)]
     if start is None: begin_at_(last, torch.zeros(len(last.weight)))
-    else: begin_at_(last, start, *ranges)
+    else: begin_at_(last, start, ranges[-1] if ranges else None)
