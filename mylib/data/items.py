@@ -15,7 +15,7 @@ __all__ = ['image_extensions', 'FileList', 'get_files', 'get_image_files', 'get_
 # %% ../../nbs/data/01_items.ipynb #f4545f34
 import os, re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePath
 
 from fastcore.foundation import L
@@ -109,7 +109,7 @@ def _taken_once(found):
 
 def get_files(
     path:str|Path, # Folder to search
-    extensions:str|Sequence[str]|None=None, # Such as '.txt' or ['.jpg', '.png'], in any case; `None`: every file
+    extensions:str|Collection[str]|None=None, # Such as '.txt' or ['.jpg', '.png'], in any case; `None`: every file
     recurse:bool=True, # Search subfolders too?
     folders:Sequence[str]|None=None, # Names of subfolders of `path` to search; `None`: all of them
     followlinks:bool=True, # Follow symbolic links to folders?
@@ -159,7 +159,7 @@ class FileGetter:
     "A `get_items` that searches one subfolder of the path it is given"
     def __init__(self,
         suffix:str='', # Name of the subfolder; '': the path itself
-        extensions:str|Sequence[str]|None=None, # Such as '.txt' or ['.jpg', '.png'], in any case; `None`: every file
+        extensions:str|Collection[str]|None=None, # Such as '.txt' or ['.jpg', '.png'], in any case; `None`: every file
         recurse:bool=True, # Search subfolders of it too?
     ): self.suffix,self.extensions,self.recurse = suffix,extensions,recurse
 
