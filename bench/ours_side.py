@@ -1,5 +1,6 @@
 """Our side of the benchmarks; see `common.Side`"""
 import contextlib, copy, io
+from functools import partial
 from types import SimpleNamespace
 
 import torch
@@ -43,14 +44,17 @@ class Loop(LoopTask):
 class Pipeline(PipelineTask): lib = lib
 
 
-def plain_epoch(model, opt, loss_func, train, valid):
+def plain_epoch(model, opt, loss_func, train, valid, dtype=None):
+    "An epoch over batches that are there, with `dtype` in autocast"
+    cast = partial(torch.autocast, train[0][0].device.type, dtype=dtype, enabled=dtype is not None)
     model.train()
     for x,y in train:
-        loss_func(model(x), y).backward()
+        with cast(): pred = model(x)
+        loss_func(pred.float(), y).backward()
         opt.step()
         opt.zero_grad()
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), cast():
         for x,_ in valid: model(x)
 
 
@@ -69,7 +73,7 @@ class FineTune(Photos):
         if not hasattr(self, 'bare'): self.bare = copy.deepcopy(self.learn.model),*map(list, self.learn.dls)
         model,train,valid = self.bare
         opt = self.learn.opt_func(make_groups(model, self.learn.splitter), lr=1e-3)
-        return timed(lambda: plain_epoch(model, opt, self.learn.loss_func, train, valid))
+        return timed(lambda: plain_epoch(model, opt, self.learn.loss_func, train, valid, self.learn.mixed_dtype))
 
 
 class GivenBack(GivesBack, FineTune): pass
@@ -88,20 +92,20 @@ class Augment(Task):
 class Rows(RowsTask):
     one_cycle = staticmethod(one_cycle)
     def make_learner(self, kind, df):
-        if kind=='ratings': return collab_learner(CollabDataLoaders.from_df(df, seed=1, bs=64, device='cpu'), n_factors=50, y_range=(0, 5.5), metrics=[])
+        if kind=='ratings': return collab_learner(CollabDataLoaders.from_df(df, seed=1, bs=64, device=self.device), n_factors=50, y_range=(0, 5.5), metrics=[])
         arch = dict(arch='mlp', layers=[200, 100]) if kind=='adult' else {}
-        return tabular_learner(TabularDataLoaders.from_df(df, seed=1, bs=64, device='cpu', **adult), metrics=[], **arch)
+        return tabular_learner(TabularDataLoaders.from_df(df, seed=1, bs=64, device=self.device, **adult), metrics=[], **arch)
 
     def bare(self):
         "Seconds of an epoch of the same model in a loop as one writes it by hand: order, batches by indexing, one-cycle schedule, validation"
         if not hasattr(self, 'copied'): self.copied = copy.deepcopy(self.learn.model)
         model,dls,loss_func = self.copied,self.learn.dls,self.learn.loss_func
         opt = self.learn.opt_func(make_groups(model), lr=1e-3)
-        train,valid = ([t.long() if t.dtype==torch.int32 else t for t in o.tensors] for o in (dls.train_ds, dls.valid_ds))
+        train,valid = ([(t.long() if t.dtype==torch.int32 else t).to(self.device) for t in o.tensors] for o in (dls.train_ds, dls.valid_ds))
         sched = torch.optim.lr_scheduler.OneCycleLR(opt, 1e-3, total_steps=len(dls.train)+1, base_momentum=0.85, max_momentum=0.95)
         def epoch():
             model.train()
-            for idx in torch.randperm(len(train[0])).split(64)[:len(dls.train)]: # a last batch of one row is left out, as ours does
+            for idx in torch.randperm(len(train[0]), device=self.device).split(64)[:len(dls.train)]: # a last batch of one row is left out, as ours does
                 *xs,y = (t[idx] for t in train)
                 loss_func(model(*xs), y).backward()
                 opt.step()

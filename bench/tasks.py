@@ -12,11 +12,18 @@ from torch import nn
 from common import warm_allocator
 
 
+def wait():
+    "Wait until a GPU, if one is used, has done all that it was given"
+    if torch.cuda.is_initialized(): torch.cuda.synchronize()
+
+
 def timed(f):
     "Wall and CPU seconds of `f`, with those of processes that it ended"
     def cpu(): return time.process_time()+sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    wait()
     began = time.perf_counter(),cpu()
     f()
+    wait()
     return time.perf_counter()-began[0], cpu()-began[1]
 
 
@@ -62,9 +69,9 @@ class PipelineTask(Task):
 
 class PhotoTask(Task):
     "Has a learner for the photos in a folder; a side has `make_learner(dls, arch, weights)`"
-    def prepare(self, path, arch, weights, size, bs, workers, augment):
+    def prepare(self, path, arch, weights, size, bs, workers, augment, device='cpu'):
         dls = self.lib.ImageDataLoaders.from_folder(path, valid_pct=0.05, seed=1, bs=bs, item_tfms=[self.lib.RandomResizedCrop(size, min_scale=0.35)],
-                                                    batch_tfms=self.lib.aug_transforms() if augment else [], num_workers=workers, device='cpu')
+                                                    batch_tfms=self.lib.aug_transforms() if augment else [], num_workers=workers, device=device)
         self.learn = self.make_learner(dls, arch, weights)
         self.learn.unfreeze()
 
@@ -96,9 +103,9 @@ adult = dict(y_names='salary', cont_names=['age', 'fnlwgt', 'education-num'],
 
 class RowsTask(Task):
     "Has a learner for the rows of a table, `kind` 'adult' or 'ratings'; a side has `make_learner(kind, df)` and `one_cycle`"
-    def __init__(self, csv, kind, threads=1):
+    def __init__(self, csv, kind, threads=1, device='cpu'):
         torch.set_num_threads(threads)
-        self.kind,self.df = kind,pd.read_csv(csv, skipinitialspace=True)
+        self.kind,self.device,self.df = kind,device,pd.read_csv(csv, skipinitialspace=True)
         self.learn = self.make_learner(kind, self.df)
 
     def epoch(self): return self.one_cycle(self.learn)[0]
