@@ -7,10 +7,10 @@ import torch
 from fastai.collab import CollabDataLoaders, collab_learner
 from fastai.tabular.all import Categorify, FillMissing, Normalize, TabularDataLoaders, TabularPandas, tabular_learner
 from fastai.vision.all import (CrossEntropyLossFlat, DataLoaders, Flip, FlipItem, ImageDataLoaders, IntToFloatTensor, Learner, Pipeline as Steps,
-                               PILImage, RandomResizedCrop, Resize, TensorImage, aug_transforms, error_rate, vision_learner)
+                               PILImage, RandomResizedCrop, Resize, TensorImage, TensorMask, TensorPoint, aug_transforms, error_rate, vision_learner)
 
 from common import serve
-from tasks import GivesBack, LoopTask, PhotoTask, PipelineTask, PredictTask, PrepareTask, RowsTask, Task, adult, some_bytes, tasks_in, timed
+from tasks import GivesBack, LoopTask, PhotoTask, PipelineTask, PredictTask, PrepareTask, RowsTask, Task, adult, augmented, tasks_in, timed
 
 warnings.simplefilter('ignore')
 lib = SimpleNamespace(ImageDataLoaders=ImageDataLoaders, PILImage=PILImage, FlipItem=FlipItem, RandomResizedCrop=RandomResizedCrop, Resize=Resize, aug_transforms=aug_transforms)
@@ -62,10 +62,12 @@ class Predict(Photos, PredictTask): pass
 class Augment(Versions):
     def __init__(self, kind, bs, size, threads):
         torch.set_num_threads(threads)
-        tfms = [IntToFloatTensor(), *dict(flip=lambda: [Flip()], aug_transforms=aug_transforms)[kind]()]
-        self.steps,self.x = Steps(tfms, split_idx=0),TensorImage(some_bytes(bs, size))
+        tfms = [IntToFloatTensor(), *([Flip()] if kind=='flip' else aug_transforms())]
+        x,*y = augmented(kind, bs, size)
+        kinds = dict(masks=TensorMask, points=lambda o: TensorPoint(o, img_size=(size, size)))
+        self.steps,self.xs = Steps(tfms, split_idx=0),(TensorImage(x),*map(kinds.get(kind), y))
 
-    def once(self): return timed(lambda: self.steps(self.x))[0]
+    def once(self): return timed(lambda: self.steps(self.xs))
 
 
 class Rows(Versions, RowsTask):

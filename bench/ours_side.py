@@ -21,13 +21,13 @@ from mylib.train.losses import CrossEntropyLossFlat
 from mylib.train.optimizer import make_groups
 from mylib.vision.augment import aug_transforms
 from mylib.vision.data import ImageDataLoaders
-from mylib.vision.image import PILImage, TensorImage
+from mylib.vision.image import PILImage, TensorImage, TensorMask, TensorPoint
 from mylib.vision.learner import vision_learner
 from mylib.vision.shorthand import Flip
 from mylib.vision.transform import FlipItem, RandomResizedCrop, Resize
 
 from common import serve
-from tasks import GivesBack, LoopTask, PhotoTask, PipelineTask, PredictTask, PrepareTask, RowsTask, Task, adult, some_bytes, tasks_in, timed
+from tasks import GivesBack, LoopTask, PhotoTask, PipelineTask, PredictTask, PrepareTask, RowsTask, Task, adult, augmented, tasks_in, timed
 
 lib = SimpleNamespace(ImageDataLoaders=ImageDataLoaders, PILImage=PILImage, FlipItem=FlipItem, RandomResizedCrop=RandomResizedCrop, Resize=Resize, aug_transforms=aug_transforms)
 
@@ -83,10 +83,15 @@ class Predict(PredictTask, Photos): pass
 class Augment(Task):
     def __init__(self, kind, bs, size, threads):
         torch.set_num_threads(threads)
-        self.tfm = dict(flip=Flip, aug_transforms=lambda: aug_transforms()[0])[kind]()
-        self.x,self.gen = TensorImage(some_bytes(bs, size)),generator(0)
+        self.tfm,self.gen = Flip() if kind=='flip' else aug_transforms()[0],generator(0)
+        x,*y = augmented(kind, bs, size)
+        kinds = dict(masks=TensorMask, points=lambda o: TensorPoint(o, canvas_size=(size, size)))
+        self.y = tuple(map(kinds.get(kind), y))
+        self.x,self.last = (TensorImage(o) for o in (x, x.contiguous(memory_format=torch.channels_last)))
 
-    def once(self): return timed(lambda: transform_slots(self.tfm, (self.x,), self.gen, training=True))[0]
+    def once(self, last=False):
+        xs = self.last if last else self.x,*self.y
+        return timed(lambda: transform_slots(self.tfm, xs, self.gen, training=True))
 
 
 class Rows(RowsTask):

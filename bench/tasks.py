@@ -79,6 +79,14 @@ class PhotoTask(Task):
 def some_bytes(bs, size): return torch.randint(256, (bs, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
+def augmented(kind, bs, size):
+    "What is augmented: images as bytes; with `kind` 'masks' or 'points' codes from 0 to 20 in patches, or 68 points from -1 to 1"
+    gen = torch.Generator().manual_seed(1)
+    if kind=='masks': more = [torch.randint(21, (bs, size//16, size//16), generator=gen).repeat_interleave(16, 1).repeat_interleave(16, 2)]
+    else: more = [torch.rand(bs, 68, 2, generator=gen)*1.6-0.8] if kind=='points' else []
+    return some_bytes(bs, size),*more
+
+
 class PredictTask(PhotoTask):
     "Predicts one picture, or a folder of them"
     def __init__(self, path, arch, size, workers, threads):
