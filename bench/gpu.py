@@ -16,7 +16,7 @@ imagenette As many photos of 160 pixels as Imagenette has: the first epoch, and 
 cifar      CIFAR-10 from scratch to 94 %; see `cifar.py`
 resume     A fit that is stopped in the middle of an epoch and resumed, beside two that were not stopped
 """
-import argparse, contextlib, gc, io, json, os, statistics, tempfile, time, traceback, warnings
+import argparse, contextlib, gc, json, os, statistics, tempfile, time, traceback, warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,7 +29,7 @@ from mylib.core.device import default_device
 
 import cifar
 from common import find_data, make_photos, table
-from ours_side import FineTune, GivenBack, Rows
+from ours_side import FineTune, GivenBack, Rows, quiet
 from tables import movielens, people
 from tasks import timed
 
@@ -101,17 +101,13 @@ def imagenette(o):
     return res
 
 
-def silent(learn, f):
-    "Do `f` without the bar and the table"
-    with learn.no_bar(), contextlib.redirect_stdout(io.StringIO()): return f()
-
-
 def precision(o):
     learn,res = photo_task(o, o.arch, o.photos).learn,{}
     for kind in 'fp32','bf16':
         learn.to_precision(kind)
-        silent(learn, lambda: learn.fine_tune(1))
-        res[kind] = median(lambda: timed(lambda: silent(learn, lambda: learn.fine_tune(1)))[0], o.repeats)
+        with quiet(learn):
+            learn.fine_tune(1)
+            res[kind] = median(lambda: timed(lambda: learn.fine_tune(1))[0], o.repeats)
         res[f'{kind}_loss'] = learn.history[-1]['valid_loss']
     table([f'fine_tune(1), {o.arch} at {o.size}', 'seconds', 'of 32 bits', 'loss'],
           [[k, f'{res[k]:.2f}', f"{res[k]/res['fp32']:.2f}", f"{res[f'{k}_loss']:.3f}"] for k in ('fp32', 'bf16')])
@@ -187,7 +183,7 @@ def resume(o):
     def fit(seed, **kwargs):
         torch.manual_seed(seed)
         learn = photo_task(o, o.fast, o.photos).learn
-        with contextlib.suppress(Stopped): silent(learn, lambda: learn.fit_one_cycle(2, 1e-3, **kwargs))
+        with contextlib.suppress(Stopped), quiet(learn): learn.fit_one_cycle(2, 1e-3, **kwargs)
         return learn
     def weights(learn): return torch.cat([p.detach().flatten().double().cpu() for p in learn.model.state_dict().values()])
     torch.backends.cudnn.deterministic = True

@@ -6,9 +6,14 @@ from types import SimpleNamespace
 import torch
 
 import pandas as pd
+from safetensors.torch import load_file
+from torchvision.models import mobilenet_v2
 
 from mylib.core.core import generator
+from mylib.data.block import CategoryBlock, MultiCategoryBlock
+from mylib.data.datablock import DataBlock
 from mylib.data.loaders import DataLoaders
+from mylib.data.split import IndexSplitter
 from mylib.data.transform import transform_slots
 from mylib.learner.learner import Learner
 from mylib.tabular.collab import collab_learner
@@ -20,21 +25,34 @@ from mylib.tabular.table import TabularPandas
 from mylib.train.losses import CrossEntropyLossFlat
 from mylib.train.optimizer import make_groups
 from mylib.vision.augment import aug_transforms
+from mylib.vision.block import ImageBlock
 from mylib.vision.data import ImageDataLoaders
 from mylib.vision.image import PILImage, TensorImage, TensorMask, TensorPoint
 from mylib.vision.learner import vision_learner
+from mylib.vision.mask import MaskBlock
+from mylib.vision.point import PointBlock
 from mylib.vision.shorthand import Flip
+from mylib.vision.tensor import Normalize as NormalizeImages, imagenet_stats
 from mylib.vision.transform import FlipItem, RandomResizedCrop, Resize
+from mylib.vision.unet_learner import unet_learner
 
 from common import serve
-from tasks import GivesBack, LoopTask, PhotoTask, PipelineTask, PredictTask, PrepareTask, RowsTask, Task, adult, augmented, tasks_in, timed
+from tasks import GivesBack, JudgedTask, LoopTask, PhotoTask, PipelineTask, PredictTask, PrepareTask, RowsTask, Task, adult, augmented, tasks_in, timed
 
-lib = SimpleNamespace(ImageDataLoaders=ImageDataLoaders, PILImage=PILImage, FlipItem=FlipItem, RandomResizedCrop=RandomResizedCrop, Resize=Resize, aug_transforms=aug_transforms)
+lib = SimpleNamespace(ImageDataLoaders=ImageDataLoaders, PILImage=PILImage, FlipItem=FlipItem, RandomResizedCrop=RandomResizedCrop, Resize=Resize, aug_transforms=aug_transforms,
+                      DataBlock=DataBlock, ImageBlock=ImageBlock, MaskBlock=MaskBlock, PointBlock=PointBlock, MultiCategoryBlock=MultiCategoryBlock, CategoryBlock=CategoryBlock,
+                      IndexSplitter=IndexSplitter, Normalize=NormalizeImages, imagenet_stats=imagenet_stats)
+
+
+@contextlib.contextmanager
+def quiet(learn):
+    "Without the bar, and with the table written to nowhere"
+    with learn.no_bar(), contextlib.redirect_stdout(io.StringIO()): yield
 
 
 def one_cycle(learn):
     "Wall and CPU seconds of an epoch"
-    with learn.no_bar(), contextlib.redirect_stdout(io.StringIO()): return timed(lambda: learn.fit_one_cycle(1, 1e-3))
+    with quiet(learn): return timed(lambda: learn.fit_one_cycle(1, 1e-3))
 
 
 class Loop(LoopTask):
@@ -63,10 +81,9 @@ class Photos(PhotoTask):
     def make_learner(self, dls, arch, weights): return vision_learner(dls, arch, pretrained=False, weights=weights)
 
 
-class FineTune(Photos):
-    def __init__(self, **kwargs): self.prepare(**kwargs)
+class Trains:
+    "For a task with a learner: an epoch of a fit, and of the model alone"
     def epoch(self): return one_cycle(self.learn)
-    def accuracy(self): return 1-self.learn.history[-1]['error_rate']
 
     def alone(self):
         "Wall and CPU seconds of an epoch of the model alone, a plain loop over batches that are there"
@@ -74,6 +91,30 @@ class FineTune(Photos):
         model,train,valid = self.bare
         opt = self.learn.opt_func(make_groups(model, self.learn.splitter), lr=1e-3)
         return timed(lambda: plain_epoch(model, opt, self.learn.loss_func, train, valid, self.learn.mixed_dtype))
+
+
+class FineTune(Trains, Photos):
+    def __init__(self, **kwargs): self.prepare(**kwargs)
+    def accuracy(self): return 1-self.learn.history[-1]['error_rate']
+
+
+class Judged(Trains, JudgedTask):
+    lib,quiet = lib,staticmethod(quiet)
+    def loader_args(self, seed): return dict(seed=seed)
+    def judged_learner(self, dls):
+        if self.kind=='masks': return unet_learner(dls, mobilenet_v2, pretrained=False, weights=self.weights)
+        return vision_learner(dls, 'mobilenetv2_100', pretrained=False, weights=self.weights)
+
+
+class SmpUnet(Judged):
+    "The U-Net of segmentation-models-pytorch, in our loop and on our batches"
+    def judged_learner(self, dls):
+        import segmentation_models_pytorch as smp
+        model = smp.Unet('mobilenet_v2', encoder_weights=None, classes=dls.c).to(memory_format=torch.channels_last)
+        weights = {k: v.float() if v.is_floating_point() else v for k,v in load_file(self.weights).items()}
+        model.encoder.load_state_dict(weights)
+        def split(m): return [list(m.encoder.parameters()), [*m.decoder.parameters(), *m.segmentation_head.parameters()]]
+        return Learner(dls, model, splitter=split)
 
 
 class GivenBack(GivesBack, FineTune): pass
