@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import torch
 from fastai.collab import CollabDataLoaders, collab_learner
-from fastai.tabular.all import Categorify, FillMissing, Normalize, TabularDataLoaders, TabularPandas, tabular_learner
+from fastai.tabular.all import Categorify, FillMissing, TabularDataLoaders, TabularPandas, tabular_learner
 from fastai.vision.all import (CategoryBlock, CrossEntropyLossFlat, DataBlock, DataLoaders, Flip, FlipItem, ImageBlock, ImageDataLoaders, IndexSplitter, IntToFloatTensor,
                                Learner, MaskBlock, MultiCategoryBlock, Normalize, Pipeline as Steps, PILImage, PointBlock, RandomResizedCrop, Resize, TensorImage, TensorMask,
                                TensorPoint, aug_transforms, error_rate, imagenet_stats, unet_learner, vision_learner)
@@ -75,12 +75,12 @@ class Judged(Versions, JudgedTask):
     lib,quiet = lib,staticmethod(quiet)
     def loader_args(self, _seed): return {}
     def judged_learner(self, dls):
-        if self.kind!='masks': return load_body(vision_learner(dls, 'mobilenetv2_100', pretrained=False), self.weights)
+        if self.kind!='masks': return load_body(vision_learner(dls, 'mobilenetv2_100', pretrained=False), f'{self.weights}/mobilenetv2_100.safetensors')
         def encoder(pretrained):
             model = mobilenet_v2()
-            model.load_state_dict(read_weights(self.weights))
+            model.load_state_dict(read_weights(f'{self.weights}/mobilenet_v2.safetensors'))
             return model
-        return unet_learner(dls, encoder, cut=lambda m: m.features)
+        return unet_learner(dls, encoder, cut=lambda m: m.features[:-1])
 
     def epoch(self): return one_cycle(self.learn)
 

@@ -4,8 +4,8 @@
         [--repeats 3] [--no-fastai] [--smp FOLDER]
 
 DATA is a folder with what is needed of oxford-iiit-pet (three breeds, classes), coco_tiny (several labels), face_keypoints (68 points) and camvid_tiny (masks), unpacked. All
-sides have the same images for training and validation, size, batch size, augmentation, default rates and weights: `mobilenetv2_100` of timm, for masks a U-Net
-on torchvision's `mobilenet_v2`. Quality is computed by one function from what `get_preds` gives: accuracy, mean average precision, mean distance in
+sides have the same images for training and validation, size, batch size, augmentation, default rates and weights: those of mobilenetv2 in timm's form or torchvision's. For
+masks they are the encoder of a U-Net, without the last convolution, to 1,280 channels: with it, fastai's decoder has 77 million parameters. Quality is computed by one function from what `get_preds` gives: accuracy, mean average precision, mean distance in
 pixels, or the mean Jaccard index of the classes that occur. `alone` is forward, backward and step of our model on batches that are there, and
 validation's forward passes. Aimed at: a quality not worse than fastai's beyond noise, and an epoch of 1.1 times the model alone.
 `--smp` is a folder to import segmentation-models-pytorch from; its U-Net is trained in our loop on our batches.
@@ -23,8 +23,7 @@ def spread(xs): return f'{statistics.mean(xs):.3f} ± {statistics.stdev(xs):.3f}
 
 def made_sides(kind, args):
     "Name to side"
-    file = args.weights/('mobilenet_v2.safetensors' if kind=='masks' else 'mobilenetv2_100.safetensors')
-    kwargs = dict(kind=kind, data=str(args.data), weights=str(file), n=args.n, size=round(kinds[kind][1]*args.scale/32)*32, bs=args.bs if kind!='masks' else 8, workers=args.workers)
+    kwargs = dict(kind=kind, data=str(args.data), weights=str(args.weights), n=args.n, size=round(kinds[kind][1]*args.scale/32)*32, bs=args.bs if kind!='masks' else 8, workers=args.workers)
     res = dict(ours=Side('ours_side.py', 'Judged', **kwargs))
     if not args.no_fastai: res['fastai'] = fastai_side('Judged', **kwargs)
     if args.smp and kind=='masks':

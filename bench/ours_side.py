@@ -7,7 +7,6 @@ import torch
 
 import pandas as pd
 from safetensors.torch import load_file
-from torchvision.models import mobilenet_v2
 
 from mylib.core.core import generator
 from mylib.data.block import CategoryBlock, MultiCategoryBlock
@@ -102,8 +101,8 @@ class Judged(Trains, JudgedTask):
     lib,quiet = lib,staticmethod(quiet)
     def loader_args(self, seed): return dict(seed=seed)
     def judged_learner(self, dls):
-        if self.kind=='masks': return unet_learner(dls, mobilenet_v2, pretrained=False, weights=self.weights)
-        return vision_learner(dls, 'mobilenetv2_100', pretrained=False, weights=self.weights)
+        make = unet_learner if self.kind=='masks' else vision_learner
+        return make(dls, 'mobilenetv2_100', pretrained=False, weights=f'{self.weights}/mobilenetv2_100.safetensors')
 
 
 class SmpUnet(Judged):
@@ -111,7 +110,7 @@ class SmpUnet(Judged):
     def judged_learner(self, dls):
         import segmentation_models_pytorch as smp
         model = smp.Unet('mobilenet_v2', encoder_weights=None, classes=dls.c).to(memory_format=torch.channels_last)
-        weights = {k: v.float() if v.is_floating_point() else v for k,v in load_file(self.weights).items()}
+        weights = {k: v.float() if v.is_floating_point() else v for k,v in load_file(f'{self.weights}/mobilenet_v2.safetensors').items()}
         model.encoder.load_state_dict(weights)
         def split(m): return [list(m.encoder.parameters()), [*m.decoder.parameters(), *m.segmentation_head.parameters()]]
         return Learner(dls, model, splitter=split)

@@ -21,6 +21,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from ..core.core import MissingFile, NoPermission, UsageError
@@ -109,7 +110,8 @@ def jpeg_pixels(
     im:Image.Image, # An opened image, not yet decoded
 ) -> np.ndarray|None: # (height, width, 3), uint8; `None`: let PIL decode it
     "Decode a color JPEG at its full size with torchvision"
-    if im.format!='JPEG' or im.mode!='RGB' or not im.tile or getattr(im, 'decoderconfig', ()): return None
+    if not isinstance(im, JpegImageFile) or im.format!='JPEG' or im.mode!='RGB': return None
+    if im.fp is None or not im.tile or im.decoderconfig: return None # decoded already, or at a fraction of its size
     im.fp.seek(0)
     data = torch.frombuffer(bytearray(im.fp.read()), dtype=torch.uint8)
     try: a = decode_jpeg(data, mode=ImageReadMode.RGB).permute(1, 2, 0).numpy()
