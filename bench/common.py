@@ -11,7 +11,12 @@ import numpy as np
 from PIL import Image
 
 here = Path(__file__).parent
-beside = here.parent.parent/'shared'/'data' # Where real photos and weights are looked for
+beside = next((o for o in (here.parent.parent/'shared'/'data', here.parent/'shared'/'data') if o.is_dir()), here.parent/'shared'/'data') # Real photos and weights
+
+
+def find_data(file):
+    "The path of a file or a folder of `beside`; `None` if it is not there"
+    return str(beside/file) if (beside/file).exists() else None
 
 
 def middle(xs, scale=1., digits=0):
@@ -82,8 +87,7 @@ def some_photos(archive, folder, n, size=(224, 224)):
 def photo_arguments(parser):
     "`--photos` and `--weights`, with what lies beside the project as default"
     for name,file,what in (('photos', 'imagenette_sample.tgz', 'a .tgz of photos, <anything>/train/<class>/<photo>'), ('weights', 'weights/mobilenetv2_100.safetensors', 'weights of mobilenetv2_100')):
-        default = beside/file
-        parser.add_argument(f'--{name}', default=str(default) if default.is_file() else None, help=f'{what}; without: made ones')
+        parser.add_argument(f'--{name}', default=find_data(file), help=f'{what}; without: made ones')
 
 
 def fastai_python():

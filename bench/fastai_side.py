@@ -1,24 +1,44 @@
 """fastai's side of the benchmarks, run in an environment that has fastai and not our library; see `common.Side`"""
-import warnings
+import contextlib, warnings
 from importlib.metadata import version
 from types import SimpleNamespace
 
 import torch
 from fastai.collab import CollabDataLoaders, collab_learner
-from fastai.tabular.all import Categorify, FillMissing, Normalize, TabularDataLoaders, TabularPandas, tabular_learner
-from fastai.vision.all import (CrossEntropyLossFlat, DataLoaders, Flip, FlipItem, ImageDataLoaders, IntToFloatTensor, Learner, Pipeline as Steps,
-                               PILImage, RandomResizedCrop, Resize, TensorImage, aug_transforms, error_rate, vision_learner)
+from fastai.tabular.all import Categorify, FillMissing, TabularDataLoaders, TabularPandas, tabular_learner
+from fastai.vision.all import (CategoryBlock, CrossEntropyLossFlat, DataBlock, DataLoaders, Flip, FlipItem, ImageBlock, ImageDataLoaders, IndexSplitter, IntToFloatTensor,
+                               Learner, MaskBlock, MultiCategoryBlock, Normalize, Pipeline as Steps, PILImage, PointBlock, RandomResizedCrop, Resize, TensorImage, TensorMask,
+                               TensorPoint, aug_transforms, error_rate, imagenet_stats, unet_learner, vision_learner)
+from safetensors.torch import load_file
+from torchvision.models import mobilenet_v2
 
 from common import serve
-from tasks import GivesBack, LoopTask, PhotoTask, PipelineTask, PredictTask, PrepareTask, RowsTask, Task, adult, some_bytes, tasks_in, timed
+from tasks import GivesBack, JudgedTask, LoopTask, PhotoTask, PipelineTask, PredictTask, PrepareTask, RowsTask, Task, adult, augmented, tasks_in, timed
 
 warnings.simplefilter('ignore')
-lib = SimpleNamespace(ImageDataLoaders=ImageDataLoaders, PILImage=PILImage, FlipItem=FlipItem, RandomResizedCrop=RandomResizedCrop, Resize=Resize, aug_transforms=aug_transforms)
+lib = SimpleNamespace(ImageDataLoaders=ImageDataLoaders, PILImage=PILImage, FlipItem=FlipItem, RandomResizedCrop=RandomResizedCrop, Resize=Resize, aug_transforms=aug_transforms,
+                      DataBlock=DataBlock, ImageBlock=ImageBlock, MaskBlock=MaskBlock, PointBlock=PointBlock, MultiCategoryBlock=MultiCategoryBlock, CategoryBlock=CategoryBlock,
+                      IndexSplitter=IndexSplitter, Normalize=Normalize, imagenet_stats=imagenet_stats)
+
+
+@contextlib.contextmanager
+def quiet(learn):
+    with learn.no_bar(), learn.no_logging(): yield
 
 
 def one_cycle(learn):
     "Wall and CPU seconds of an epoch"
-    with learn.no_bar(), learn.no_logging(): return timed(lambda: learn.fit_one_cycle(1, 1e-3))
+    with quiet(learn): return timed(lambda: learn.fit_one_cycle(1, 1e-3))
+
+
+def read_weights(file): return {k: v.float() if v.is_floating_point() else v for k,v in load_file(file).items()}
+
+
+def load_body(learn, weights):
+    "Load weights of a whole model of timm into the body"
+    left = learn.model[0].model.load_state_dict(read_weights(weights), strict=False)
+    assert not left.missing_keys, left.missing_keys
+    return learn
 
 
 class Versions(Task):
@@ -42,17 +62,27 @@ class Photos(Versions, PhotoTask):
     lib = lib
     def make_learner(self, dls, arch, weights):
         learn = vision_learner(dls, arch, pretrained=False, metrics=error_rate)
-        if weights is not None:
-            from safetensors.torch import load_file
-            left = learn.model[0].model.load_state_dict({k: v.float() if v.is_floating_point() else v for k,v in load_file(weights).items()}, strict=False)
-            assert not left.missing_keys, left.missing_keys
-        return learn
+        return learn if weights is None else load_body(learn, weights)
 
 
 class FineTune(Photos):
     def __init__(self, **kwargs): self.prepare(**kwargs)
     def epoch(self): return one_cycle(self.learn)
     def accuracy(self): return 1-self.learn.recorder.values[-1][-1]
+
+
+class Judged(Versions, JudgedTask):
+    lib,quiet = lib,staticmethod(quiet)
+    def loader_args(self, _seed): return {}
+    def judged_learner(self, dls):
+        if self.kind!='masks': return load_body(vision_learner(dls, 'mobilenetv2_100', pretrained=False), f'{self.weights}/mobilenetv2_100.safetensors')
+        def encoder(pretrained):
+            model = mobilenet_v2()
+            model.load_state_dict(read_weights(f'{self.weights}/mobilenet_v2.safetensors'))
+            return model
+        return unet_learner(dls, encoder, cut=lambda m: m.features[:-1])
+
+    def epoch(self): return one_cycle(self.learn)
 
 
 class GivenBack(GivesBack, FineTune): pass
@@ -62,10 +92,12 @@ class Predict(Photos, PredictTask): pass
 class Augment(Versions):
     def __init__(self, kind, bs, size, threads):
         torch.set_num_threads(threads)
-        tfms = [IntToFloatTensor(), *dict(flip=lambda: [Flip()], aug_transforms=aug_transforms)[kind]()]
-        self.steps,self.x = Steps(tfms, split_idx=0),TensorImage(some_bytes(bs, size))
+        tfms = [IntToFloatTensor(), *([Flip()] if kind=='flip' else aug_transforms())]
+        x,*y = augmented(kind, bs, size)
+        kinds = dict(masks=TensorMask, points=lambda o: TensorPoint(o, img_size=(size, size)))
+        self.steps,self.xs = Steps(tfms, split_idx=0),(TensorImage(x),*map(kinds.get(kind), y))
 
-    def once(self): return timed(lambda: self.steps(self.x))[0]
+    def once(self): return timed(lambda: self.steps(self.xs))
 
 
 class Rows(Versions, RowsTask):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common import Side, beside, close, fastai_argument, in_turn, middle, ratio, said, sides, table
+from common import Side, close, fastai_argument, find_data, in_turn, middle, ratio, said, sides, table
 from tasks import adult
 
 
@@ -74,7 +74,7 @@ def main():
     p.add_argument('--rows', type=int, default=1_000_000)
     p.add_argument('--repeats', type=int, default=5)
     for name,file in (('adult', 'adult_sample.tgz'), ('ratings', 'ml-100k.tgz')):
-        p.add_argument(f'--{name}', default=str(beside/file) if (beside/file).is_file() else None, help='a .tgz with the table; without: a made one')
+        p.add_argument(f'--{name}', default=find_data(file), help='a .tgz with the table; without: a made one')
     fastai_argument(p)
     args = p.parse_args()
     with tempfile.TemporaryDirectory() as tmp:

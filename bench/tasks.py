@@ -1,5 +1,5 @@
 """What both sides of the benchmarks do alike; each side adds how its library makes things. See `common.Side`"""
-import ctypes, gc, platform, resource, threading, time, weakref
+import ctypes, gc, platform, random, resource, threading, time, weakref
 from itertools import cycle
 from pathlib import Path
 
@@ -12,11 +12,18 @@ from torch import nn
 from common import warm_allocator
 
 
+def wait():
+    "Wait until a GPU, if one is used, has done all that it was given"
+    if torch.cuda.is_initialized(): torch.cuda.synchronize()
+
+
 def timed(f):
     "Wall and CPU seconds of `f`, with those of processes that it ended"
     def cpu(): return time.process_time()+sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    wait()
     began = time.perf_counter(),cpu()
     f()
+    wait()
     return time.perf_counter()-began[0], cpu()-began[1]
 
 
@@ -62,14 +69,22 @@ class PipelineTask(Task):
 
 class PhotoTask(Task):
     "Has a learner for the photos in a folder; a side has `make_learner(dls, arch, weights)`"
-    def prepare(self, path, arch, weights, size, bs, workers, augment):
+    def prepare(self, path, arch, weights, size, bs, workers, augment, device='cpu'):
         dls = self.lib.ImageDataLoaders.from_folder(path, valid_pct=0.05, seed=1, bs=bs, item_tfms=[self.lib.RandomResizedCrop(size, min_scale=0.35)],
-                                                    batch_tfms=self.lib.aug_transforms() if augment else [], num_workers=workers, device='cpu')
+                                                    batch_tfms=self.lib.aug_transforms() if augment else [], num_workers=workers, device=device)
         self.learn = self.make_learner(dls, arch, weights)
         self.learn.unfreeze()
 
 
 def some_bytes(bs, size): return torch.randint(256, (bs, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def augmented(kind, bs, size):
+    "What is augmented: images as bytes; with `kind` 'masks' or 'points' codes from 0 to 20 in patches, or 68 points from -1 to 1"
+    gen = torch.Generator().manual_seed(1)
+    if kind=='masks': more = [torch.randint(21, (bs, size//16, size//16), generator=gen).repeat_interleave(16, 1).repeat_interleave(16, 2)]
+    else: more = [torch.rand(bs, 68, 2, generator=gen)*1.6-0.8] if kind=='points' else []
+    return some_bytes(bs, size),*more
 
 
 class PredictTask(PhotoTask):
@@ -90,15 +105,90 @@ class PredictTask(PhotoTask):
         with self.learn.no_bar(): return timed(lambda: self.learn.get_preds(dl=dl))[0]
 
 
+class Pair:
+    "An image and its target; fastai applies steps to the parts of a tuple"
+    def __init__(self, image, target): self.image,self.target = image,target
+def image_of(o): return o.image
+def target_of(o): return o.target
+
+
+def breed_of(path): return path.name.rpartition('_')[0]
+
+
+def few_of_each(files, kinds, n):
+    "The first `n` files of each of `kinds`, each with its kind, and after them the next half as many"
+    own = [[(o, kind) for o in files if breed_of(o)==kind] for kind in kinds]
+    return [o for part in own for o in part[:n]], [o for part in own for o in part[n:n+n//2]]
+
+
+def judged_data(kind, data):
+    "Pairs of an image and its target for training and for validation, of the real data below `data`"
+    if kind=='masks':
+        files = sorted((data/'camvid_tiny'/'images').glob('*.png'))
+        pairs = [(o, data/'camvid_tiny'/'labels'/f'{o.stem}_P.png') for o in np.array(files, dtype=object)[np.random.default_rng(0).permutation(len(files))]]
+        return pairs[20:],pairs[:20]
+    if kind=='points':
+        def rows(part, n): return [(data/'face_keypoints'/part/o[0], np.array(o[1:], dtype=np.float32).reshape(-1, 2))
+                                   for o in pd.read_csv(data/'face_keypoints'/f'{part}.csv').head(n).itertuples(index=False)]
+        return rows('train', 320),rows('valid', 100)
+    if kind=='labels':
+        df = pd.read_csv(data/'coco_tiny'/'train.csv')
+        def some(df): return [(data/'coco_tiny'/'train'/o.fname, o.labels.split()) for o in df.itertuples()]
+        return some(df[~df.is_valid]),some(df[df.is_valid])
+    return few_of_each(sorted((data/'oxford-iiit-pet'/'images').glob('*.jpg')), ('Abyssinian', 'Bengal', 'american_bulldog'), 90)
+
+
+def quality(kind, preds, targs, size):
+    "Mean Jaccard index of the classes that occur, mean distance of points in pixels, mean average precision, or accuracy"
+    preds,targs = (torch.as_tensor(np.asarray(o)) for o in (preds, targs))
+    if kind=='masks':
+        found = preds.argmax(1)
+        both = [((found==c)&(targs==c)).sum()/((found==c)|(targs==c)).sum() for c in targs.unique()]
+        return torch.stack(both).mean().item()
+    if kind=='points': return ((preds.reshape(len(preds), -1, 2)-targs.reshape(len(preds), -1, 2))*size/2).norm(dim=-1).mean().item()
+    if kind=='labels':
+        from sklearn.metrics import average_precision_score
+        occurs = targs.sum(0)>0
+        return float(average_precision_score(targs[:,occurs], preds[:,occurs], average='macro'))
+    return (preds.argmax(1)==targs).float().mean().item()
+
+
+class JudgedTask(Task):
+    "Fine-tunes on real data of a `kind`; a side has `judged_learner(dls)`, `loader_args(seed)` and `quiet(learn)`"
+    def __init__(self, kind, data, weights, n, size, bs, workers, threads=1):
+        torch.set_num_threads(threads)
+        self.kind,self.weights,self.size,self.bs,self.workers = kind,weights,size,bs,workers
+        self.codes = (Path(data)/'camvid_tiny'/'codes.txt').read_text().split('\n') if kind=='masks' else None
+        train,valid = judged_data(kind, Path(data))
+        self.train,self.valid = train[::max(1, len(train)//n)][:n],valid[::max(1, 2*len(valid)//n)][:n//2]
+
+    def make(self, seed):
+        "A new learner"
+        lib,items = self.lib,[Pair(*o) for o in self.train+self.valid]
+        target = dict(masks=lambda: lib.MaskBlock([o for o in self.codes if o]), points=lambda: lib.PointBlock, labels=lambda: lib.MultiCategoryBlock, classes=lambda: lib.CategoryBlock)[self.kind]()
+        block = lib.DataBlock(blocks=(lib.ImageBlock, target), get_x=image_of, get_y=target_of, splitter=lib.IndexSplitter(list(range(len(self.train), len(items)))),
+                              item_tfms=[lib.Resize(self.size, method='squish')], batch_tfms=[*lib.aug_transforms(), lib.Normalize.from_stats(*lib.imagenet_stats)])
+        for f in torch.manual_seed,np.random.seed,random.seed: f(seed)
+        self.learn = self.judged_learner(block.dataloaders(items, bs=self.bs, num_workers=self.workers, device='cpu', **self.loader_args(seed)))
+
+    def judge(self, seed, epochs):
+        "Quality after `fine_tune` of a new learner"
+        self.make(seed)
+        with self.quiet(self.learn):
+            self.learn.fine_tune(epochs)
+            preds,targs = self.learn.get_preds()
+        return quality(self.kind, preds, targs, self.size)
+
+
 adult = dict(y_names='salary', cont_names=['age', 'fnlwgt', 'education-num'],
              cat_names=['workclass', 'education', 'marital-status', 'occupation', 'relationship', 'race'])
 
 
 class RowsTask(Task):
     "Has a learner for the rows of a table, `kind` 'adult' or 'ratings'; a side has `make_learner(kind, df)` and `one_cycle`"
-    def __init__(self, csv, kind, threads=1):
+    def __init__(self, csv, kind, threads=1, device='cpu'):
         torch.set_num_threads(threads)
-        self.kind,self.df = kind,pd.read_csv(csv, skipinitialspace=True)
+        self.kind,self.device,self.df = kind,device,pd.read_csv(csv, skipinitialspace=True)
         self.learn = self.make_learner(kind, self.df)
 
     def epoch(self): return self.one_cycle(self.learn)[0]

@@ -31,7 +31,7 @@ from ..core.part import part
 from ..core.show import show_image
 from ..data.transform import Opener
 from .array import ArrayImage
-from .decode import find_upright, image_size, open_checked, shrink_size, unreadable
+from .decode import find_upright, image_size, jpeg_pixels, open_checked, shrink_size, unreadable
 from mylib.vision.modes import (array_to_image, codes_to_image, find_range, is_deep, limits, to_array, to_codes,
     to_mode)
 
@@ -46,8 +46,11 @@ def decode_image(
     "Decode `im` as an image of class `cls`"
     size,(turn,full) = im.size if side is None else shrink_size(im.size, side),find_upright(im)
     if size!=im.size: im.draft(None, size)
-    im.load()
-    new = cls._of(np.array(cls._convert(im, values=values)))
+    a = jpeg_pixels(im) if cls._convert is PILImage._convert else None
+    if a is None:
+        im.load()
+        a = np.array(cls._convert(im, values=values))
+    new = cls._of(a)
     if size!=new.size: new = new.resize(size, resample)
     if turn is not None: new = new.transpose(turn)
     if full!=new.size: new._full = full
