@@ -45,7 +45,7 @@ def _some_targets(dls, block):
 def best_constant(
     dls:DataLoaders, # With a target
     n_out:int, # Outputs of the model
-) -> Tensor|None: # (`n_out`,), before softmax or sigmoid; `None`: the target's Block does not tell, or there are several
+) -> Tensor|None: # (`n_out`,), before softmax or sigmoid; `None`: no Block tells, or there are several targets
     "Return the outputs that fit the training targets best among those that are the same for all inputs"
     if len(dls.targets)!=1: return None
     block = dls.targets.blocks[0]

@@ -73,7 +73,7 @@ def create_vision_model(
     bn_final:bool=False, # Batch normalization after the head's last layer?
     lin_first:bool=False, # Put each linear layer before its normalization and dropout?
     y_range:Sequence[float]|None=None, # Lowest and highest prediction, for a sigmoid at the end; `None`: no sigmoid
-    init:Callable|None=nn.init.kaiming_normal_, # For the head's hidden layers; its last one gets `start`. `None`: torch's
+    init:Callable|None=nn.init.kaiming_normal_, # For hidden layers of the head, the last gets `start`; `None`: torch's
     *,
     start:Sequence[float]|Tensor|None=None, # What the head predicts at first, (n_out,); `None`: 0
     arch_args:dict|None=None, # 'img_size', 'drop_rate' or 'drop_path_rate' of a timm model
