@@ -113,7 +113,10 @@ def jpeg_pixels(
     if not isinstance(im, JpegImageFile) or im.format!='JPEG' or im.mode!='RGB': return None
     if im.fp is None or not im.tile or im.decoderconfig: return None # decoded already, or at a fraction of its size
     im.fp.seek(0)
-    data = torch.frombuffer(bytearray(im.fp.read()), dtype=torch.uint8)
+    most = 4*im.width*im.height + 2**24 # bytes; a file of more holds something else than this image
+    found = bytearray(im.fp.read(most+1))
+    if len(found)>most: return None
+    data = torch.frombuffer(found, dtype=torch.uint8)
     try: a = decode_jpeg(data, mode=ImageReadMode.RGB).permute(1, 2, 0).numpy()
     except (RuntimeError, AttributeError): return None # AttributeError: a build of torchvision without libjpeg
     return a if a.shape[1::-1]==im.size else None
