@@ -114,12 +114,13 @@ def suggestions(name, args, seed):
 
 
 def between(errors, lr):
-    "The error at a rate that was not tried: between those beside it, along the logarithm of the rate"
+    "The error at a rate that was not tried: between those beside it, along the logarithm of the rate; NaN outside of those that were tried"
     known = sorted(errors)
+    if not known[0]<=lr<=known[-1]: return math.nan
     return float(np.interp(math.log(lr), [math.log(o) for o in known], [errors[o] for o in known]))
 
 
-def spread(xs): return f'{mean(xs):.3f} ± {stdev(xs)/len(xs)**0.5 if len(xs)>1 else math.nan:.3f}'
+def spread(xs): return f'{mean(xs):.3f} ± {stdev(xs)/len(xs)**0.5:.3f}' if len(xs)>1 else f'{xs[0]:.3f}'
 
 
 def read(lines):
