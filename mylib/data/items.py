@@ -111,11 +111,12 @@ def get_files(
     path:str|Path, # Folder to search
     extensions:str|Collection[str]|None=None, # Such as '.txt' or ['.jpg', '.png'], in any case; `None`: every file
     recurse:bool=True, # Search subfolders too?
-    folders:Sequence[str]|None=None, # Names of subfolders of `path` to search; `None`: all of them
+    folders:str|Sequence[str]|None=None, # Names of subfolders of `path` to search; `None`: all of them
     followlinks:bool=True, # Follow symbolic links to folders?
 ) -> FileList: # Paths
     "List the files below `path`, folder by folder in sorted order, without hidden ones; each file once"
     if isinstance(extensions, str): extensions = [extensions]
+    if isinstance(folders, str): folders = [folders]
     path,wanted = _check_folder(path),None if extensions is None else {o.lower() for o in extensions}
     found:dict[str,list] = {}
     skipped,repeated,without = Counter[str](),[],[]
@@ -141,7 +142,7 @@ image_extensions = frozenset(
 def get_image_files(
     path:str|Path, # Folder to search
     recurse:bool=True, # Search subfolders too?
-    folders:Sequence[str]|None=None, # Names of subfolders to search; `None`: all of them
+    folders:str|Sequence[str]|None=None, # Names of subfolders to search; `None`: all of them
 ) -> L: # Paths
     "List the image files below `path`, by their extension"
     return get_files(path, extensions=image_extensions, recurse=recurse, folders=folders)
@@ -149,7 +150,7 @@ def get_image_files(
 def get_text_files(
     path:str|Path, # Folder to search
     recurse:bool=True, # Search subfolders too?
-    folders:Sequence[str]|None=None, # Names of subfolders to search; `None`: all of them
+    folders:str|Sequence[str]|None=None, # Names of subfolders to search; `None`: all of them
 ) -> L: # Paths
     "List the `.txt` files below `path`"
     return get_files(path, extensions=['.txt'], recurse=recurse, folders=folders)

@@ -79,7 +79,8 @@ def _without_memory(d, most):
         with torch.device('meta'), _Bounded(most): return build_part(d, where='model')
     except UsageError as e:
         if not isinstance(e.__cause__, NotImplementedError): raise
-    with _Weightless(), _Bounded(most): return build_part(d, where='model')
+    with _Weightless(), _Bounded(most): model = build_part(d, where='model')
+    return model.to('meta') if isinstance(model, nn.Module) else model
 
 def _planned(file, d, shapes):
     "The model without memory, which the weights fit"

@@ -100,6 +100,11 @@ def _no_pyramid(name):
                       f"is nothing to build a U-Net on. Models that have one: {', '.join(_list_near(name))}.")
 
 # %% ../../nbs/vision/26_pyramid.ipynb #80251f58
+def _find_stats(pyramid, name, n_in, args):
+    "Return means and stds of the images, as `model_stats`"
+    if isinstance(pyramid, ChainPyramid): return model_stats(nn.Sequential(pyramid.body))
+    with torch.device('meta'): return model_stats(nn.Sequential(build_body(name, n_in=n_in, arch_args=args)))
+
 @contextmanager
 def _quiet_timm():
     "Without timm's warning that a pyramid does not use the classifier's weights, which is meant"
@@ -121,10 +126,23 @@ def _load_timm(name, n_in, pretrained, weights, args):
     if weights is None and pretrained: return from_hub(name, lambda: _make_timm(short, n_in, args, pretrained=True))
     with _quiet_timm(): return _make_timm(short, n_in, args, **kwargs)
 
+def _find_convs(module): return [m for m in module.modules() if isinstance(m, nn.Conv2d)]
+
+def _drop_widening_(body):
+    "Take away a 1x1 convolution at the end of a `TorchvisionBody` that only widens the last map for the classifier"
+    last = body.model.get_submodule(body.steps[-1]) if isinstance(body.steps[-1], str) else None
+    if type(last) is not nn.Sequential: return
+    with_conv = [(i, _find_convs(o)) for i,o in enumerate(last) if _find_convs(o)]
+    if not with_conv: return
+    at,(conv,*others) = with_conv[-1]
+    if not others and set(conv.kernel_size)=={1} and conv.out_channels>conv.in_channels: del last[at:]
+
 def _load_chain(name, n_in, pretrained, weights, args, size):
     "Return the pyramid of a model of torchvision"
     body = create_body(name, n_in, pretrained, weights=weights, arch_args=args)
-    try: return ChainPyramid(body, (n_in, *size)) if body.maps else None
+    if not body.maps: return None
+    _drop_widening_(body)
+    try: return ChainPyramid(body, (n_in, *size))
     except UsageError: return None
 
 # %% ../../nbs/vision/26_pyramid.ipynb #c9966858
@@ -139,12 +157,11 @@ def create_pyramid(
 ) -> TimmPyramid|ChainPyramid: # With attributes `channels`, a list, `arch_name`, `n_in` and `stats`, as `model_stats`
     "Create a model that returns its feature maps, from large to small"
     name,args = arch_name(arch),check_arch_args(arch_args)
-    with torch.device('meta'): stats = model_stats(nn.Sequential(build_body(name, n_in=n_in, arch_args=args)))
     if name.startswith('timm.'): found = TimmPyramid(_load_timm(name, n_in, pretrained, weights, args))
     else: found = _load_chain(name, n_in, pretrained, weights, arch_args, size)
     if found is None:
         raise UsageError(f"`{name}` has no feature pyramid that is known here. Use a model of timm, such as "
                          f"{', '.join(repr(o) for o in _usual)}.")
-    found.arch_name,found.n_in,found.stats = name,n_in,stats
+    found.arch_name,found.n_in,found.stats = name,n_in,_find_stats(found, name, n_in, args)
     if pretrained and weights is None: found.license = weights_license(name)
     return found
