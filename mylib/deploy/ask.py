@@ -56,6 +56,14 @@ def _check_model(model, files):
     fix = f"Pass its model: {inside[0]}" if inside else "Pass the model first, such as runs/photos/model.mylib"
     raise UsageError(f"{model} is a folder, not a model. {fix}.")
 
+def _answers(learn, dl):
+    "Iterate over the answers for the samples of `dl`, batch by batch"
+    ask = learn.predictor()
+    with learn.no_bar():
+        for inputs,preds,_ in learn.get_preds(dl=dl, with_input=True, stream=True):
+            samples = dl.undo_batch(inputs, None) if ask.targets.see_sample else None
+            yield from ask.answers_of(preds, samples)
+
 def _predict(args):
     _check_model(args.model, args.files)
     learn = load_learner(args.model)
@@ -63,8 +71,8 @@ def _predict(args):
     asked,bad = _opened(learn, args.files)
     for o in bad: complain(o)
     if asked:
-        with learn.no_bar(): preds,_ = learn.get_preds(dl=learn.dls.test_dl(list(asked.values()), raw=True))
-        for name,answer in zip(asked, learn.predictor().answers_of(preds)): _say_answer(name, answer, args.json)
+        dl = learn.dls.test_dl(list(asked.values()), raw=True)
+        for name,answer in zip(asked, _answers(learn, dl)): _say_answer(name, answer, args.json)
     return 1 if bad else 0
 
 # %% ../../nbs/deploy/15_ask.ipynb #b86e2c16

@@ -14,6 +14,7 @@ __all__ = ['load_learner']
 
 # %% ../../nbs/deploy/02_load.ipynb #510e9c80
 import math
+from collections import OrderedDict
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -265,6 +266,8 @@ def _model(file, bundle, learn, given):
     weights = bundle.weights()
     model = build_part(d['model'], given, where='model')
     _check_fit(file, model, weights)
+    weights = OrderedDict(weights)
+    weights._metadata = model.state_dict()._metadata # versions of layers, which some ask for; the file has today's
     model.load_state_dict(weights)
     if not given and isinstance(learn.dls.blocks[0], InputBlock) and learn.dls.blocks[0].try_weights:
         _try(file, learn, model.eval(), 'cpu')
