@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from ..core.core import MissingFile, UnknownName, UsageError, near, note, warn, whole_file
-from ..core.state import read_state, write_state
+from ..core.state import load_numbers_, read_state, write_state
 from ..core.text import visible
 from ..train.optimizer import get_hyper, set_hyper
 from ..data.fingerprint import differences
@@ -74,7 +74,7 @@ def _compare_data(file, then, now):
 
 def _load_parts(state, model, opt, strict):
     "Load the weights into the model, and the state of the optimizer, if there is one, into `opt`"
-    model.load_state_dict(state['model'], strict=strict)
+    load_numbers_(model, state['model'], strict)
     if opt is None or state.get('opt') is None: return False
     opt.load_state_dict(state['opt'])
     return True

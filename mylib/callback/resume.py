@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 
 from ..core.core import UsageError, rng_state, set_rng_state
+from ..core.state import load_numbers_
 from ..core.strict import check_fields
 from ..core.text import visible
 from .run import Callback, Run
@@ -77,7 +78,7 @@ class Resume:
     @_fitting()
     def _restore(self, run):
         s = self.state
-        run.model.load_state_dict(s['model'])
+        load_numbers_(run.model, s['model'])
         _load_in_place(run.opt, s['opt'])
         for n,p in run.model.named_parameters(): p.grad = s['grads'].get(n)
         for n,o in stateful(run.callbacks).items():

@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from ..core.core import UsageError, check_option
+from ..core.state import load_numbers_
 from .keep import load_model
 
 # %% ../../nbs/callback/15_soup.ipynb #510697e7
@@ -62,7 +63,7 @@ def greedy_soup(
     states = [o if isinstance(o, dict) else _read_state(o, model) for o in checkpoints]
     sign = 1 if better=='lower' else -1
     def result(state):
-        model.load_state_dict(state)
+        load_numbers_(model, state)
         return float(evaluate())
     values = [result(o) for o in states]
     order = sorted(range(len(states)), key=lambda i: sign*values[i] if values[i]==values[i] else float('inf'))
@@ -70,5 +71,5 @@ def greedy_soup(
     for i in order[1:]:
         tried = result(_average([states[k] for k in (*used, i)]))
         if sign*tried<=sign*value: used,value = [*used, i],tried
-    model.load_state_dict(_average([states[k] for k in used]))
+    load_numbers_(model, _average([states[k] for k in used]))
     return Soup(value, used, values)

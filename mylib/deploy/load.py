@@ -14,7 +14,6 @@ __all__ = ['load_learner']
 
 # %% ../../nbs/deploy/02_load.ipynb #510e9c80
 import math
-from collections import OrderedDict
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core.core import UsageError, concise, isolated_rng, listed, reworded
 from ..core.device import default_device
+from ..core.state import load_numbers_
 from ..data.block import InputBlock, TransformBlock
 from ..data.dataset import without_items
 from ..data.transform import Transform, as_slots
@@ -266,9 +266,7 @@ def _model(file, bundle, learn, given):
     weights = bundle.weights()
     model = build_part(d['model'], given, where='model')
     _check_fit(file, model, weights)
-    weights = OrderedDict(weights)
-    weights._metadata = model.state_dict()._metadata # versions of layers, which some ask for; the file has today's
-    model.load_state_dict(weights)
+    load_numbers_(model, weights)
     if not given and isinstance(learn.dls.blocks[0], InputBlock) and learn.dls.blocks[0].try_weights:
         _try(file, learn, model.eval(), 'cpu')
     return model.eval()

@@ -130,8 +130,9 @@ def _find_convs(module): return [m for m in module.modules() if isinstance(m, nn
 
 def _drop_widening_(body):
     "Take away a 1x1 convolution at the end of a `TorchvisionBody` that only widens the last map for the classifier"
-    last = body.model.get_submodule(body.steps[-1]) if isinstance(body.steps[-1], str) else None
-    if type(last) is not nn.Sequential: return
+    if not isinstance(body.steps[-1], str): return
+    last = body.model.get_submodule(body.steps[-1])
+    if not isinstance(last, nn.Sequential): return
     with_conv = [(i, _find_convs(o)) for i,o in enumerate(last) if _find_convs(o)]
     if not with_conv: return
     at,(conv,*others) = with_conv[-1]

@@ -22,6 +22,7 @@ from torch import nn
 from torchvision import models
 
 from ..core.core import MissingFile, UsageError, WrongType
+from ..core.state import load_numbers_
 from .arch import arch_name
 from .body import (TimmBody, TorchvisionBody, adapt_channels, build_body, change_channels_, classifier_names,
                                output_shape)
@@ -56,7 +57,7 @@ def load_weights_(
     if misfit:
         raise UsageError(f"{where} do not fit `{body.arch_name}`: {misfit}. "
                          "Pass the architecture that they were saved from.")
-    body.model.load_state_dict(state, strict=False)
+    load_numbers_(body.model, state, strict=False)
 
 # %% ../../nbs/vision/23_weights.ipynb #9e3357b7
 def read_weights(
