@@ -130,7 +130,7 @@ def _find_convs(module): return [m for m in module.modules() if isinstance(m, nn
 
 def _drop_widening_(body):
     "Take away a 1x1 convolution at the end of a `TorchvisionBody` that only widens the last map for the classifier"
-    if not isinstance(body.steps[-1], str): return
+    if not body.steps or not isinstance(body.steps[-1], str): return
     last = body.model.get_submodule(body.steps[-1])
     if not isinstance(last, nn.Sequential): return
     with_conv = [(i, _find_convs(o)) for i,o in enumerate(last) if _find_convs(o)]
