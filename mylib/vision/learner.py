@@ -76,7 +76,8 @@ def vision_learner(
     n_in = channels if n_in is None else n_in
     normalize = normalize and not have_normalized(dls)
     for_learner,for_model = taken_by(Learner, kwargs)
-    if for_model.get('custom_head') is None and 'start' not in for_model: for_model['start'] = best_constant(dls, n_out)
+    own = for_model.get('custom_head') is None and for_model.get('init', True) is not None # are the numbers ours?
+    if own and 'start' not in for_model: for_model['start'] = best_constant(dls, n_out)
     model = create_vision_model(arch, n_out, n_in, pretrained, weights, normalize=normalize, **for_model)
     _try_size(model, n_in, tuple(side))
     learn = Learner(dls, model, splitter=splitter, **for_learner)

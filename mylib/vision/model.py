@@ -75,7 +75,7 @@ def create_vision_model(
     y_range:Sequence[float]|None=None, # Lowest and highest prediction, for a sigmoid at the end; `None`: no sigmoid
     init:Callable|None=nn.init.kaiming_normal_, # For hidden layers of the head, the last gets `start`; `None`: torch's
     *,
-    start:Sequence[float]|Tensor|None=None, # What the head predicts at first, (n_out,); `None`: 0
+    start:Sequence[float]|Tensor|None=None, # What the last layer gives at first, (n_out,); `None`: 0
     arch_args:dict|None=None, # 'img_size', 'drop_rate' or 'drop_path_rate' of a timm model
     normalize:bool=False, # Let the body normalize images with the statistics of its training? Otherwise the data must
     body:nn.Module|None=None, # A body of your own, instead of `arch`; it does its own normalization
@@ -84,6 +84,9 @@ def create_vision_model(
     "Create a model: a body from timm or torchvision with a new head"
     head = dict(concat_pool=concat_pool, lin_ftrs=lin_ftrs, ps=ps, first_bn=first_bn, bn_final=bn_final,
                 lin_first=lin_first, y_range=y_range)
+    if start is not None and (init is None or custom_head is not None):
+        raise UsageError("`start` is set by `init` in the head that is made here, so it goes with neither "
+                         "`custom_head` nor init=None. Leave it out.")
     if body is None:
         name,body = arch_name(arch),create_body(arch, n_in, pretrained, weights=weights, pool=pool, arch_args=arch_args)
         n,maps = body.n_features,body.maps
