@@ -1,6 +1,6 @@
 """Fine-tuning judged: the error after `fine_tune` over the learning rate, and which rule of `lr_find` comes close to the best rate
 
-python bench/recipe.py DATA [SET ...] [--size 128] [--epochs 3] [--seeds 0 1 2] [--rates 3e-4 1e-3 ...] [--weights FILE] [--norm keep|freeze|slow]
+python bench/recipe.py DATA [SET ...] [--size 128] [--epochs 3] [--seeds 0 1 2] [--rates 3e-4 1e-3 ...] [--weights FILE] [--norm learner|batch|slow]
 python bench/recipe.py --read FILE [FILE ...]
 
 DATA is a folder with the sets below, unpacked. Each fit prints a line of JSON; with `--read`, a table of the lines in files. `head` is the
@@ -79,19 +79,12 @@ sets = {'three breeds': classes('oxford-iiit-pet/images', breed, 200, lambda o: 
 def norm_layers(model): return [m for m in model[0].modules() if isinstance(m, torch.nn.modules.batchnorm._NormBase)]
 
 
-class KeepStatistics(Watcher):
-    "Normalization layers of the body use and keep the statistics that they came with"
-    def before_batch(self, run):
-        if run.training:
-            for m in norm_layers(run.model): m.eval()
-
-
 def learner(name, args, seed):
     loaders,make,metric,_ = sets[name]
     dls = loaders(args.data, args.size, seed)
     set_seed(seed)
     learn = make(dls, 'mobilenetv2_100', metrics=metric, pretrained=False, weights=args.weights)
-    if args.norm=='freeze': learn.add_cb(KeepStatistics())
+    if args.norm!='learner' and any(isinstance(o, KeepStatistics) for o in learn.cbs): learn.remove_cb(KeepStatistics)
     if args.norm=='slow':
         for m in norm_layers(learn.model): m.momentum = 0.01
     return learn
@@ -155,7 +148,7 @@ def main():
     p.add_argument('--seeds', type=int, nargs='*', default=[0, 1, 2])
     p.add_argument('--rates', type=float, nargs='*', default=usual)
     p.add_argument('--weights', default=None, help='without it, from nothing')
-    p.add_argument('--norm', default='keep', choices=['keep', 'freeze', 'slow'])
+    p.add_argument('--norm', default='learner', choices=['learner', 'batch', 'slow'], help='statistics of normalization in training: as the learner decides, those of each batch, or so and updated slowly')
     p.add_argument('--read', type=Path, nargs='*')
     args = p.parse_args()
     if args.read: return read([json.loads(line) for f in args.read for line in f.read_text().splitlines() if line.startswith('{')])

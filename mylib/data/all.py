@@ -45,9 +45,9 @@ __all__ = ['json', 'math', 'os', 'random', 're', 'shutil', 'sys', 'tempfile', 't
            'DataBlock', 'FolderLabel', 'events', 'Callback', 'Changer', 'Watcher', 'Cancel', 'Run', 'Recorder',
            'ParamScheduler', 'ProgressTable', 'MixedPrecision', 'GradientAccumulation', 'GradientClip',
            'SaveModelCallback', 'EarlyStoppingCallback', 'ReduceLROnPlateau', 'TerminateOnNaN', 'EMA', 'CSVLogger',
-           'ShortEpoch', 'BnFreeze', 'MixUp', 'CutMix', 'Checkpoint', 'ActivationStats', 'minimum', 'steep', 'valley',
-           'slide', 'LRFinder', 'SuggestedLRs', 'Learner', 'Interpretation', 'ClassificationInterpretation',
-           'read_bundle', 'load_learner']
+           'ShortEpoch', 'BnFreeze', 'KeepStatistics', 'MixUp', 'CutMix', 'Checkpoint', 'ActivationStats', 'minimum',
+           'steep', 'valley', 'slide', 'LRFinder', 'SuggestedLRs', 'Learner', 'Interpretation',
+           'ClassificationInterpretation', 'read_bundle', 'load_learner']
 
 # %% ../../nbs/data/99_all.ipynb #e5e56d4e
 import json, math, os, random, re, shutil, sys, tempfile, time
@@ -137,7 +137,7 @@ from ..callback.gradient import GradientAccumulation, GradientClip
 from ..callback.keep import SaveModelCallback, EarlyStoppingCallback, ReduceLROnPlateau, TerminateOnNaN
 from ..callback.ema import EMA
 from ..callback.log import CSVLogger
-from ..callback.short import ShortEpoch, BnFreeze
+from ..callback.short import ShortEpoch, BnFreeze, KeepStatistics
 from ..callback.mixup import MixUp, CutMix
 from ..callback.soup import greedy_soup
 from ..callback.resize import ProgressiveResize
@@ -208,7 +208,7 @@ _all_ = ['Transform', 'RandTransform', 'ItemTransform', 'Opener', 'transform_slo
 # %% ../../nbs/data/99_all.ipynb #b05006e3
 _all_ = ['events', 'Callback', 'Changer', 'Watcher', 'Cancel', 'Run', 'Recorder', 'ParamScheduler', 'ProgressTable',
          'MixedPrecision', 'GradientAccumulation', 'GradientClip', 'SaveModelCallback', 'EarlyStoppingCallback',
-         'ReduceLROnPlateau', 'TerminateOnNaN', 'EMA', 'CSVLogger', 'ShortEpoch', 'BnFreeze', 'MixUp',
+         'ReduceLROnPlateau', 'TerminateOnNaN', 'EMA', 'CSVLogger', 'ShortEpoch', 'BnFreeze', 'KeepStatistics', 'MixUp',
          'CutMix', 'Checkpoint', 'ActivationStats']
 
 # %% ../../nbs/data/99_all.ipynb #8214c44e

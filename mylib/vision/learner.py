@@ -13,6 +13,7 @@ __all__ = ['have_normalized', 'find_image_shape', 'vision_learner']
 
 # %% ../../nbs/vision/32_learner.ipynb #ef895a2e
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from ..core.core import UsageError, concise, isolated_rng
 from ..core.delegates import delegates, taken_by
 from ..nn.mode import eval_mode
 from ..data.loaders import DataLoaders, our_loader
+from ..callback.short import KeepStatistics
 from ..learner.learner import Learner
 from ..learner.outputs import best_constant, count_outputs
 from .groups import default_split
@@ -81,5 +83,7 @@ def vision_learner(
     model = create_vision_model(arch, n_out, n_in, pretrained, weights, normalize=normalize, **for_model)
     _try_size(model, n_in, tuple(side))
     learn = Learner(dls, model, splitter=splitter, **for_learner)
-    if pretrained or weights is not None: learn.freeze()
+    if pretrained or weights is not None:
+        learn.freeze()
+        learn.add_cb(KeepStatistics(itemgetter(0)))
     return learn
