@@ -14,7 +14,6 @@ import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from fastcore.foundation import L
 
@@ -213,9 +212,12 @@ class DataBlock:
         if not callable(wgts) and len(wgts)!=n:
             raise UsageError(f"`wgts` has {len(wgts)} numbers for {n} items. Pass one for each item of the source, "
                              "also for those that are held out.")
-        if callable(wgts): numbers = [wgts(item_at(dsets.items, i)) for i in train]
-        else: numbers = np.asarray(wgts)[list(train)]
-        return _make_loaders(self, dsets, path, weights=[float(o) for o in numbers], **kwargs)
+        numbers = [wgts(item_at(dsets.items, i)) if callable(wgts) else item_at(wgts, i) for i in train]
+        try: weights = [float(o) for o in numbers]
+        except (TypeError, ValueError) as e:
+            raise UsageError(f"`wgts` gives {', '.join(map(repr, numbers[:3]))}, which are no numbers ({e}). "
+                             "For weights from labels, pass item_weights(labels).") from e
+        return _make_loaders(self, dsets, path, weights=weights, **kwargs)
 
     @concise
     def summary(self,

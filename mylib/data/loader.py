@@ -31,9 +31,11 @@ from .shelf import file_marks
 from .threads import in_threads
 from .contract import Loader, as_samples
 from .fixed import files_of, find_shelf, needed_side
-from .order import check_shard, epoch_order, take_shard
+from .order import check_shard, count_repeats, epoch_order, take_shard
 
 # %% ../../nbs/data/18_loader.ipynb #a1b95eb8
+def _nth(k): return (k,) if k else () # part of a seed, which is the usual one for the first time
+
 def _check_weights(weights, n, sort_by):
     "Raise a `UsageError` unless samples can be drawn with `weights`"
     if len(weights)!=n: raise UsageError(f"`weights` has {len(weights)} numbers for {n} samples. Pass one for each.")
@@ -149,12 +151,12 @@ class DataLoader(Loader):
             before = self.new(batch_tfms=self.batch_tfms[:k])
             with isolated_rng(): before._as_types(_look, f, as_slots(before.one_batch()))
 
-    def _sample(self, i, epoch):
+    def _sample(self, i, epoch, repeat=0):
         "Return sample `i` after the transforms that run in a thread, and its random generator for the rest"
         if self.shelf is not None and self.shelf.has(at := self.samples.positions[i]):
             return self.shelf.sample(int(at)),None
         xs = self.source[i]
-        gen = generator(self.seed, epoch, i) if self._random else None
+        gen = generator(self.seed, epoch, i, *_nth(repeat)) if self._random else None
         if not self._thread_tfms: return xs,gen
         xs = as_slots(xs)
         for f in self._thread_tfms: xs = self._apply_item_tfm(f, xs, gen, i)
@@ -176,13 +178,13 @@ class DataLoader(Loader):
         item = self.samples.item(i) if new_item is None and self.samples.by_steps else new_item
         return f"item {i}" + (f" ({item})" if isinstance(item, (str, os.PathLike)) else '')
 
-    def _load(self, idxs, epoch):
+    def _load(self, idxs, repeats, epoch):
         "Return the batch of the samples at `idxs`; if some steps must run in the main thread, its samples"
         if self.batch_size is None: return self.source[idxs[0]]
         if self.samples.by_rows and not self.item_tfms: return self.samples.rows(idxs)
         if self.shelf is not None and self.shelf.has(at := self.samples.positions[idxs]):
             return self.shelf.batch(at)
-        samples = [self._sample(i, epoch) for i in idxs]
+        samples = [self._sample(i, epoch, k) for i,k in zip(idxs, repeats)]
         if self._main_tfms: return samples
         batch = self._stack([xs for xs,_ in samples], idxs) # from which the Blocks know the types of tensors
         if self.shelf is not None and self.shelf.is_open: self._shelve(samples, idxs)
@@ -211,17 +213,17 @@ class DataLoader(Loader):
         except UnequalShapes as e:
             raise UnequalShapes(e.shapes, [self.name_of(i) for i in idxs], k) from None
 
-    def _complete(self, loaded, idxs, epoch):
+    def _complete(self, loaded, idxs, repeats, epoch):
         "Return the batch of what `_load` returned"
         in_main = self._main_tfms and self.batch_size is not None
-        return self._finish_in_main(loaded, idxs, epoch) if in_main else loaded
+        return self._finish_in_main(loaded, idxs, repeats, epoch) if in_main else loaded
 
-    def _finish_in_main(self, samples, idxs, epoch, new_item=None):
+    def _finish_in_main(self, samples, idxs, repeats, epoch, new_item=None):
         "Apply the steps that may use a global stream, each sample with its own seed, and stack the results"
         done = []
         with isolated_rng():
-            for i,(xs,gen) in zip(idxs, samples):
-                set_seed(mix(self.seed, epoch, i, 'main'))
+            for i,k,(xs,gen) in zip(idxs, repeats, samples):
+                set_seed(mix(self.seed, epoch, i, *_nth(k), 'main'))
                 xs = as_slots(xs)
                 for f in self._main_tfms: xs = self._apply_item_tfm(f, xs, gen, i, new_item)
                 done.append(xs)
@@ -262,11 +264,13 @@ class DataLoader(Loader):
         "Iterate over the batches as they are loaded: on the CPU, without batch transforms"
         bs,order = self.batch_size or 1,self.order(epoch)
         if self.shelf is not None: self.shelf.refresh()
-        chunks = [take_shard(order[b*bs:(b+1)*bs], self.shard) for b in range(start, len(self))]
+        repeats = [0]*len(order) if self.weights is None else count_repeats(order)
+        at = [slice(b*bs, (b+1)*bs) for b in range(start, len(self))]
+        chunks = [(take_shard(order[o], self.shard), take_shard(repeats[o], self.shard)) for o in at]
         is_kept = self.shelf is not None and self.shelf.has(self.samples.positions)
-        loaded = in_threads(lambda idxs: self._load(idxs, epoch), chunks, 0 if is_kept else self.num_workers)
+        loaded = in_threads(lambda o: self._load(o[0], o[1], epoch), chunks, 0 if is_kept else self.num_workers)
         with closing(loaded): # in the destructor of a generator, Ctrl-C would be lost
-            for idxs,batch in zip(chunks, loaded): yield self._complete(batch, idxs, epoch)
+            for (idxs,repeats),batch in zip(chunks, loaded): yield self._complete(batch, idxs, repeats, epoch)
 
     def batches(self, epoch:int|None=None, start:int=0) -> Iterator:
         epoch = self.epoch if epoch is None else epoch
@@ -279,8 +283,9 @@ class DataLoader(Loader):
         n:int, # Number of samples, at most
     ): # On the CPU, without batch transforms
         "Load the first samples of the current epoch as one batch, without threads"
-        idxs = take_shard(self.order(self.epoch)[:n], self.shard)
-        return self._complete(self._load(idxs, self.epoch), idxs, self.epoch)
+        order = self.order(self.epoch)[:n]
+        idxs,repeats = (take_shard(o, self.shard) for o in (order, count_repeats(order)))
+        return self._complete(self._load(idxs, repeats, self.epoch), idxs, repeats, self.epoch)
 
     @concise
     def one_batch(self):
@@ -303,7 +308,7 @@ class DataLoader(Loader):
         xs = self._opening.inputs_of(item)
         gen = generator(self.seed, self.epoch, 0) if self._random else None
         for f in self._thread_tfms: xs = self._apply_item_tfm(f, xs, gen, 0, item)
-        if self._main_tfms: batch = self._finish_in_main([(xs, gen)], [0], self.epoch, item)
+        if self._main_tfms: batch = self._finish_in_main([(xs, gen)], [0], [0], self.epoch, item)
         else: batch = tuple(b.collate([x], [xs]) for b,x in zip(self.samples.blocks, xs))
         return self.finish(batch, self.epoch, 0)
 

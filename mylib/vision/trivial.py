@@ -21,11 +21,12 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-from ..core.core import check_whole
+from ..core.core import UsageError, check_whole
 from ..core.part import part
 from ..data.transform import RandTransform
 from .image import PILMask, TensorBBox, TensorPoint
 from .place import find_image, full_size, place_boxes
+from .channels import MultiChannelImage
 
 # %% ../../nbs/vision/15_trivial.ipynb #6cb09464
 def _enhancer(kind): return lambda im, m: kind(im).enhance(1+m)
@@ -97,6 +98,9 @@ class TrivialAugment(RandTransform):
     def draw(self, xs, gen, training):
         im = find_image(xs)
         if im is None or not training: return None
+        if isinstance(im, MultiChannelImage):
+            raise UsageError(f"TrivialAugment changes colors, but this image has {im.n_channels} channels of another "
+                             "kind. Pass batch_tfms=aug_transforms(max_lighting=0) instead.")
         which,strength,sign = (torch.randint(n, (), generator=gen).item() for n in (len(self.names), self.bins, 2))
         return _Change(self.names[which], strength/(self.bins-1)*(1-2*sign), im)
 
