@@ -88,10 +88,10 @@ def spec_add_spaces(t:str) -> str: "Add blanks around '/', '#' and the backslash
 @substitutes((re.compile(' {2,}'), ' '))
 def rm_useless_spaces(t:str) -> str: "Remove repeated blanks"
 
-# %% ../../nbs/text/01_rules.ipynb #116623f8
+# %% ../../nbs/text/01_rules.ipynb #85bf05f8
 def _lowered(mark):
     "Return a function of a match that marks a word of more than one character, and puts it into lower case"
-    return lambda m: f"{m[1]}{mark+' ' if len(m[2])>1 else ''}{m[2].lower()}"
+    return lambda m: f"{mark+' ' if len(m[0])>1 else ''}{m[0].lower()}"
 
 @part('text.replace_all_caps')
 @substitutes((re.compile(r'(?<!\S)[A-Z]+[^a-z\s]*(?!\S)'), _lowered(TK_UP)))
