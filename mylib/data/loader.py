@@ -255,14 +255,20 @@ class DataLoader(Loader):
         gen = generator(self.seed, epoch, 'order') if self.shuffle else None
         return epoch_order(self.n, gen, self.sort_by, self.batch_size or 1, self.weights)
 
+    def cuts(self,
+        epoch:int, # Number of the epoch
+    ) -> list[list[int]]:
+        "Return the positions of the samples of each batch of `epoch`"
+        bs,order = self.batch_size or 1,self.order(epoch)
+        return [order[b*bs:(b+1)*bs] for b in range(len(self))]
+
     def raw_batches(self,
         epoch:int, # Number of the epoch
         start:int, # The first batch to yield
     ) -> Iterator:
         "Iterate over the batches as they are loaded: on the CPU, without batch transforms"
-        bs,order = self.batch_size or 1,self.order(epoch)
         if self.shelf is not None: self.shelf.refresh()
-        chunks = [take_shard(order[b*bs:(b+1)*bs], self.shard) for b in range(start, len(self))]
+        chunks = [take_shard(o, self.shard) for o in self.cuts(epoch)[start:]]
         is_kept = self.shelf is not None and self.shelf.has(self.samples.positions)
         loaded = in_threads(lambda idxs: self._load(idxs, epoch), chunks, 0 if is_kept else self.num_workers)
         with closing(loaded): # in the destructor of a generator, Ctrl-C would be lost
