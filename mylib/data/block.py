@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..core.core import UnknownName, UsageError, listed, warn
 from ..core.text import visible
-from ..core.part import part
+from ..core.part import Member, part
 from ..core.values import json_list
 from .transform import Pipeline, Transform
 from .stack import stack_values
@@ -56,6 +56,7 @@ class TransformBlock:
     like:Tensor|None = None # A value of this slot, if it is a tensor of a class of its own, such as an image or a mask
     drawn = False # Is a target drawn on the image, rather than written above it?
     beside = False # Are target and prediction drawn side by side, because one would hide the other?
+    members:Sequence[Member] = () # What an exported model keeps as files of their own
 
     def __init__(self,
         type_tfms:Sequence[Callable]|Callable=(), # Steps from the item to the slot
@@ -109,6 +110,7 @@ class InputBlock(TransformBlock):
     "A slot that a model is given"
     only_first = False # Must it be the first slot?
     try_weights = False # Is a loaded model tried with its weights too, not only with their shapes?
+    dataset_type:Callable|None = None # Makes the dataset if this is the first slot, as `Datasets` does; `None`: that
     answer:Callable|None = None # Makes a report of the inputs, a batch of one, and the decoded prediction
 
     def blank(self):
