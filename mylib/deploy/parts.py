@@ -31,7 +31,7 @@ def _tables():
     return found,loose
 
 _table,_loose_args = _tables()
-model_names = ('vision.model', 'vision.unet', 'tabular.model', 'tabular.collab_model', 'text.model', 'nn.simple_cnn',
+model_names = ('vision.model', 'vision.unet', 'tabular.model', 'tabular.collab_model', 'text.model', 'text.language_model', 'text.classifier', 'nn.simple_cnn',
                'nn.small_resnet', 'nn.xresnet')
 
 # %% ../../nbs/deploy/00_parts.ipynb #f43c2ec4

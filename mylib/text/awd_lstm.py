@@ -13,7 +13,7 @@ Docs: https://mylib-team.github.io/mylib/text/awd_lstm.html.md"""
 # %% auto #0
 __all__ = ['RNNDropout', 'EmbeddingDropout', 'WeightDropLSTM', 'AWD_LSTM']
 
-# %% ../../nbs/text/30_awd_lstm.ipynb #d6f11136
+# %% ../../nbs/text/30_awd_lstm.ipynb #d5fef10f
 from collections.abc import Sequence
 
 import torch
@@ -21,12 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.core import UsageError
-from ..core.part import part
 
-# %% ../../nbs/text/30_awd_lstm.ipynb #5c449ba0
+# %% ../../nbs/text/30_awd_lstm.ipynb #6397286b
 def _draw_mask(like, shape, p): return like.new_empty(shape).bernoulli_(1-p).div_(1-p)
 
-@part('text.RNNDropout')
 class RNNDropout(nn.Module):
     "Drop features of a sequence, the same ones at all of its steps"
     def __init__(self,
@@ -43,19 +41,21 @@ def _check_share(name, p):
     if not 0<=p<1: raise UsageError(f"`{name}` is {p}, but is a share to drop: from 0 to less than 1.")
     return float(p)
 
-# %% ../../nbs/text/30_awd_lstm.ipynb #710d3995
+# %% ../../nbs/text/30_awd_lstm.ipynb #714fdf77
 class EmbeddingDropout(nn.Module):
     "Look up embeddings, without some words in training"
     def __init__(self,
-        emb:nn.Embedding, # The embeddings
         p:float=0.1, # Share of the words of the vocabulary that are dropped, from 0 to less than 1
     ):
         super().__init__()
-        self.emb,self.p = emb,_check_share('p', p)
-    def forward(self, ids): # (b, l) int64 -> (b, l, d)
-        if not self.training or not self.p: return self.emb(ids)
-        mask = _draw_mask(self.emb.weight, (self.emb.num_embeddings,), self.p)
-        return self.emb(ids)*mask[ids].unsqueeze(-1)
+        self.p = _check_share('p', p)
+    def forward(self,
+        emb:nn.Embedding, # The embeddings
+        ids, # (b, l) int64
+    ): # (b, l, d)
+        if not self.training or not self.p: return emb(ids)
+        mask = _draw_mask(emb.weight, (emb.num_embeddings,), self.p)
+        return emb(ids)*mask[ids].unsqueeze(-1)
     def extra_repr(self): return f'p={self.p}'
 
 # %% ../../nbs/text/30_awd_lstm.ipynb #482cb528
@@ -80,8 +80,7 @@ class WeightDropLSTM(nn.Module):
         return out,tuple(o[0] for o in state)
     def extra_repr(self): return f'{self.weight_ih_l0.shape[1]}, {self.n_hid}, p={self.p}'
 
-# %% ../../nbs/text/30_awd_lstm.ipynb #a7edf15d
-@part('text.AWD_LSTM')
+# %% ../../nbs/text/30_awd_lstm.ipynb #0dd1c436
 class AWD_LSTM(nn.Module):
     "Read ids with an LSTM of several layers ([Merity et al.](https://arxiv.org/abs/1708.02182))"
     def __init__(self,
@@ -101,7 +100,7 @@ class AWD_LSTM(nn.Module):
         self.encoder = nn.Embedding(vocab_sz, emb_sz, padding_idx=pad_token)
         nn.init.uniform_(self.encoder.weight, -0.1, 0.1) # section 5 of the paper
         nn.init.zeros_(self.encoder.weight[pad_token].data)
-        self.encoder_dp,self.input_dp = EmbeddingDropout(self.encoder, embed_p),RNNDropout(input_p)
+        self.encoder_dp,self.input_dp = EmbeddingDropout(embed_p),RNNDropout(input_p)
         sizes = [emb_sz, *[n_hid]*(n_layers-1), emb_sz]
         self.rnns = nn.ModuleList(WeightDropLSTM(a, b, weight_p) for a,b in zip(sizes, sizes[1:]))
         self.hidden_dps = nn.ModuleList(RNNDropout(hidden_p) for _ in range(n_layers-1))
@@ -117,7 +116,7 @@ class AWD_LSTM(nn.Module):
         ids, # (b, l) int64
         state:tuple|None=None, # As `start` or the last call gave it; `None`: that before the first word
     ) -> tuple: # (b, l, emb_sz), and the state after the last word
-        x,after = self.input_dp(self.encoder_dp(ids)),[]
+        x,after = self.input_dp(self.encoder_dp(self.encoder, ids)),[]
         for i,(rnn,before) in enumerate(zip(self.rnns, self.start(len(ids)) if state is None else state)):
             x,new = rnn(self.hidden_dps[i-1](x) if i else x, before)
             after.append(new)

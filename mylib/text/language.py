@@ -39,9 +39,11 @@ class LinearDecoder(nn.Module):
     def forward(self, x): # (b, l, emb_sz) -> (b, l, vocab_sz)
         return self.decoder(self.output_dp(x))
 
-# %% ../../nbs/text/32_language.ipynb #96f6ca05
+# %% ../../nbs/text/32_language.ipynb #97fbabeb
 class LanguageModel(nn.Sequential):
     "An encoder, then a decoder; like other models a pair, so that layers are found as `model[0]` and `model[1]`"
+    @property
+    def n_vocab(self) -> int: "Number of tokens"; return self[0].vocab_sz
     def forward(self, ids): # (b, l) int64 -> (b, l, vocab_sz), before the softmax
         return self[1](self[0](ids)[0])
     def step(self,

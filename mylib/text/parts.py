@@ -19,3 +19,5 @@ parts = parts_table(
     block='TextBlock NextTokenBlock',
 )
 parts['model'] = 'learner', 'build_text_model'
+parts['language_model'] = 'language', 'build_language_model'
+parts['classifier'] = 'sentence', 'build_text_classifier'

@@ -12,13 +12,12 @@ Docs: https://mylib-team.github.io/mylib/text/transformer.html.md"""
 # %% auto #0
 __all__ = ['rotate', 'Block', 'Transformer']
 
-# %% ../../nbs/text/31_transformer.ipynb #2e93ae9e
+# %% ../../nbs/text/31_transformer.ipynb #66cd5576
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ..core.core import UsageError
-from ..core.part import part
 
 # %% ../../nbs/text/31_transformer.ipynb #f7264132
 def rotate(
@@ -71,8 +70,7 @@ class Block(nn.Module):
         x = x+self.drop(added)
         return x+self.drop(self.mlp(self.norm2(x))),after
 
-# %% ../../nbs/text/31_transformer.ipynb #2ded07f1
-@part('text.Transformer')
+# %% ../../nbs/text/31_transformer.ipynb #433fae66
 class Transformer(nn.Module):
     "Read ids with blocks of attention to the tokens before"
     def __init__(self,
