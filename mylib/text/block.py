@@ -97,7 +97,7 @@ class TextLayout(TableLayout):
     def display(frame):
         with pd.option_context('display.max_colwidth', None): TableLayout.display(frame)
 
-# %% ../../nbs/text/10_block.ipynb #c1998b9f
+# %% ../../nbs/text/10_block.ipynb #003afff5
 _kinds = 'words', 'unigram', 'bpe'
 
 def _make_tok(tok):
@@ -155,11 +155,13 @@ class TextBlock(InputBlock):
     @property
     def tkn(self) -> Tokenizer: "What splits texts, and numbers tokens"; return self.step.tkn
     @property
-    def vocab(self) -> Sequence[str]|None: "The tokens that have a number"; return self.tkn.vocab
+    def vocab(self) -> list[str]: # type: ignore[override]
+        "The tokens that have a number; empty before it has learned"
+        return self.tkn.vocab
     @property
     def pad_id(self) -> int: "The number of 'xxpad'"; return self.tkn.o2i[PAD]
     @property
-    def members(self): return [] if self.vocab is None else [Member('tokenizer.json', self.tkn.engine.to_str().encode())]
+    def members(self): return [] if not self.vocab else [Member('tokenizer.json', self.tkn.engine.to_str().encode())]
     @property
     def part_args(self):
         engine = self.members[0] if self.members else None
@@ -199,13 +201,13 @@ def pad_chunk(
     rest = x.new_full((n%seq_len,), pad_idx)
     return torch.cat([chunks, x, rest] if pad_first else [x, chunks, rest])
 
-# %% ../../nbs/text/10_block.ipynb #652c1351
+# %% ../../nbs/text/10_block.ipynb #f2172e20
 def _plan(tkn):
     "The description of the engine that `tkn` would make, without its vocabulary"
     from mylib.text.tokenizer import word_engine
     text = 'abc abd abe ' # enough to learn parts of words from
     if tkn.tok.kind=='words': engine = word_engine([UNK, PAD], tkn.native)
-    else: engine = SubwordTokenizer(30, tkn.tok.kind).learn(None, [text], tkn.native, 1, 30)
+    else: engine,_ = SubwordTokenizer(30, tkn.tok.kind).learn(None, [text], tkn.native, 1, 30)
     return json.loads(engine.to_str())
 
 def load_engine(

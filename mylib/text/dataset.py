@@ -26,12 +26,13 @@ from ..data.trace import Getter
 from ..data.transform import setup_pipeline
 from .tokens import Tokens, encode_texts
 
-# %% ../../nbs/text/09_dataset.ipynb #c1742309
+# %% ../../nbs/text/09_dataset.ipynb #c814e409
 class TextDatasets(Datasets):
     "Samples whose first slot is a text"
     by_rows = True
     def __init__(self, items:Sequence, *args, **kwargs):
-        self._shared,self._own = {},{} # of all parts; of this part
+        self._shared:dict = {} # of all parts
+        self._own:dict = {} # of this part
         super().__init__(items, *args, **kwargs)
         if self.block.is_lm: self._add_target()
 
@@ -57,7 +58,7 @@ class TextDatasets(Datasets):
 
     def setup(self):
         train = [self._all, self.splits[0]]
-        if self.block.vocab is None: self.block.step.setups(_Sources(self.pipes[0], *train))
+        if not self.block.vocab: self.block.step.setups(_Sources(self.pipes[0], *train))
         for pipe in self.pipes[1:]: setup_pipeline(pipe, _Sources([], *train))
 
     @property
@@ -88,8 +89,6 @@ class TextDatasets(Datasets):
         return new
     def subset(self, i): return self._part(super().subset(i))
     def at(self, idxs): return self._part(super().at(idxs))
-    def on_items(self, items, *, with_targets=False, raw=False):
-        return super().on_items(items, with_targets=with_targets, raw=raw)
 
 # %% ../../nbs/text/09_dataset.ipynb #2a018a40
 class _Sources:

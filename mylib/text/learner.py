@@ -38,7 +38,7 @@ def build_text_model(
         raise WrongType(f"A model for texts cannot be made with {dict(arch=arch, **sizes, pad_id=pad_id)}. Export it again.")
     return StaticModel(n_vocab, dim, n_out, pad_id, ps)
 
-# %% ../../nbs/text/25_learner.ipynb #d5156dac
+# %% ../../nbs/text/25_learner.ipynb #db150e5e
 @concise
 @delegates(Learner)
 def text_classifier_learner(
@@ -46,7 +46,7 @@ def text_classifier_learner(
     arch:StaticEmbedding|None=None, # Which model; `None`: `StaticEmbedding()`
     n_out:int|None=None, # Number of outputs; `None`: as many as the target needs
     *,
-    lr:float|slice=5e-3, # Learning rate of fits that are given none
+    lr:float|slice=1e-3, # Learning rate of fits that are given none
     **kwargs, # To `Learner`: metrics, cbs, loss_func, ...
 ) -> Learner:
     "Make a learner that predicts the targets of texts"

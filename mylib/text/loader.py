@@ -1,9 +1,10 @@
 """Texts of similar length in a batch, and long texts as one stream
 
 A batch of texts is as long as its longest text, and a model computes all of it. `SortedDL` puts texts of similar
-length together: it shuffles, sorts pools of 50 batches by length, and shuffles the batches. All this depends only on
-the seed and the epoch. For validation all texts are sorted; `learn.get_preds` returns them in the order of the items.
-With `n_tok` a batch has as many texts as fit into that number of tokens, padding included.
+length together: it shuffles, sorts pools of 200 batches by length, give or take one percent, and shuffles the
+batches. All this depends only on the seed and the epoch. For validation all texts are sorted; `learn.get_preds`
+returns them in the order of the items. With `n_tok` a batch has as many texts as fit into that number of tokens,
+padding included.
 
 Docs: https://mylib-team.github.io/mylib/text/loader.html.md"""
 
@@ -12,7 +13,7 @@ Docs: https://mylib-team.github.io/mylib/text/loader.html.md"""
 # %% auto #0
 __all__ = ['SortedDL', 'LMDataLoader']
 
-# %% ../../nbs/text/11_loader.ipynb #fa8f5012
+# %% ../../nbs/text/11_loader.ipynb #98368c6a
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -20,8 +21,10 @@ import torch
 
 from ..core.core import UsageError, check_whole, generator
 from ..data.loader import DataLoader
+from ..data.order import epoch_order
+from .dataset import TextDatasets
 
-# %% ../../nbs/text/11_loader.ipynb #00bbf3ed
+# %% ../../nbs/text/11_loader.ipynb #031f97fb
 class SortedDL(DataLoader):
     "Batches of texts of similar length"
     def __init__(self,
@@ -46,6 +49,12 @@ class SortedDL(DataLoader):
     def pick(self, idxs:Sequence[int]) -> 'SortedDL':
         return self.new(self.samples.at(idxs), batch_size=len(idxs), shuffle=False, training=False, drop_last=False,
                         num_workers=0, sort=False)
+
+    def order(self, epoch:int) -> list[int]:
+        if not self.sort or not self.shuffle: return super().order(epoch)
+        gen = generator(self.seed, epoch, 'order')
+        sizes = torch.as_tensor(self.samples.lengths)*(0.99+0.02*torch.rand(self.n, generator=gen)) # other batches each epoch
+        return epoch_order(self.n, gen, sizes.tolist(), self.batch_size or 1, pool=200)
 
     def cuts(self, epoch:int) -> list[list[int]]:
         if self.n_tok is None: return super().cuts(epoch)

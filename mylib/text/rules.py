@@ -15,8 +15,8 @@ __all__ = ['UNK', 'PAD', 'BOS', 'EOS', 'FLD', 'TK_REP', 'TK_WREP', 'TK_UP', 'TK_
            'substitutes', 'fix_html', 'replace_rep', 'replace_wrep', 'spec_add_spaces', 'rm_useless_spaces',
            'replace_all_caps', 'replace_maj', 'lowercase', 'apply_rules', 'trace_rules']
 
-# %% ../../nbs/text/01_rules.ipynb #e3321939
-import functools, html, re
+# %% ../../nbs/text/01_rules.ipynb #1a314cfd
+import functools, html, operator, re
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
@@ -28,7 +28,7 @@ from ..core.part import part
 UNK,PAD,BOS,EOS,FLD = 'xxunk','xxpad','xxbos','xxeos','xxfld'
 TK_REP,TK_WREP,TK_UP,TK_MAJ = 'xxrep','xxwrep','xxup','xxmaj'
 
-# %% ../../nbs/text/01_rules.ipynb #5b34b102
+# %% ../../nbs/text/01_rules.ipynb #dc61c4b2
 def _replace(text, old, new):
     if isinstance(old, str): return text.replace(old, new)
     return old.sub(new, text)
@@ -44,7 +44,7 @@ def substitutes(
             if only is None or only(t):
                 for old,new in edits: t = _replace(t, old, new)
             return t
-        _rule.edits = edits
+        setattr(_rule, 'edits', edits)
         return _rule
     return _decorate
 
@@ -57,7 +57,7 @@ _entity = re.compile(r'&(#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)')
 @substitutes(*_html.items(), (_entity, lambda m: html.unescape(m[0])))
 def fix_html(t:str) -> str: "Replace leftovers of HTML and of other programs by the characters that they stand for"
 
-# %% ../../nbs/text/01_rules.ipynb #6fd378ac
+# %% ../../nbs/text/01_rules.ipynb #a42f5cbc
 _rep = re.compile(r'(\S)(\1{2,})')
 _wrep = re.compile(r'(?:\s|^)(\w+)\s+((?:\1\s+)+)\1(\s|\W|$)')
 
@@ -69,7 +69,7 @@ def _has_run(t):
 def _has_twice(t):
     "May `t` have the same word twice in a row?"
     words = t.split()
-    return any(a==b for a,b in zip(words, words[1:]))
+    return any(map(operator.eq, words, words[1:]))
 
 @part('text.replace_rep')
 @substitutes((_rep, lambda m: f' {TK_REP} {len(m[0])} {m[1]} '), only=_has_run)

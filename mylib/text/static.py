@@ -22,7 +22,9 @@ from torch import nn
 from ..core.core import MissingFile, UsageError, check_whole, warn
 from ..nn.layers import Module
 
-# %% ../../nbs/text/20_static.ipynb #48e690e9
+# %% ../../nbs/text/20_static.ipynb #52958679
+_scale = 5.
+
 class StaticModel(Module):
     "The mean of the embeddings of a text, and a linear layer"
     def __init__(self,
@@ -34,7 +36,7 @@ class StaticModel(Module):
     ):
         self.n_vocab,self.pad_id = n_vocab,pad_id
         self.emb = nn.Embedding(n_vocab, dim)
-        nn.init.normal_(self.emb.weight, std=dim**-0.5)
+        nn.init.normal_(self.emb.weight, std=dim**-0.5/_scale)
         self.drop,self.head = nn.Dropout(ps),nn.Linear(dim, n_out)
 
     def pooled(self,
@@ -43,7 +45,7 @@ class StaticModel(Module):
         "Return the mean of the embeddings of each text; zeros for a text without tokens"
         is_text = (x!=self.pad_id).to(self.emb.weight.dtype)
         total = F.embedding_bag(x, self.emb.weight, mode='sum', per_sample_weights=is_text)
-        return total/is_text.sum(1, keepdim=True).clamp(min=1)
+        return _scale*total/is_text.sum(1, keepdim=True).clamp(min=1)
     def forward(self, x): # (b, length) int64 -> (b, n_out)
         return self.head(self.drop(self.pooled(x)))
 
@@ -53,7 +55,7 @@ def split_static(
     "Return the layer groups: the embeddings, and the head"
     return [list(model.emb.parameters()), list(model.head.parameters())]
 
-# %% ../../nbs/text/20_static.ipynb #335893a6
+# %% ../../nbs/text/20_static.ipynb #c03b0155
 class StaticEmbedding:
     "Describes a bag of embeddings"
     def __init__(self,
@@ -87,7 +89,7 @@ class StaticEmbedding:
         if len(known)<len(vocab)/10:
             warn(f"Of {len(vocab):,} tokens {len(known):,} have a vector; the others start at random. "
                  "Use vectors of words in lower case, of the same language.")
-        with torch.no_grad(): model.emb.weight[known] = vectors[[at[i] for i in known]].to(model.emb.weight.dtype)
+        with torch.no_grad(): model.emb.weight[known] = vectors[[at[i] for i in known]].to(model.emb.weight.dtype)/_scale
 
 # %% ../../nbs/text/20_static.ipynb #efd106c4
 def _read_vectors(path):
