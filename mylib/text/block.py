@@ -12,7 +12,7 @@ Docs: https://mylib-team.github.io/mylib/text/block.html.md"""
 # %% auto #0
 __all__ = ['TextIds', 'TextLayout', 'TextBlock', 'pad_input', 'pad_chunk', 'load_engine', 'NextTokenBlock']
 
-# %% ../../nbs/text/10_block.ipynb #1f904ccb
+# %% ../../nbs/text/10_block.ipynb #a0e7903e
 import hashlib, json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ from ..core.core import UsageError, UnknownName, check_option, near
 from ..core.part import Member, part
 from ..core.strict import strict_json
 from ..core.text import visible
-from ..data.block import InputBlock, TargetBlock, TransformBlock
+from ..data.block import InputBlock, TargetBlock
 from ..data.layout import TableLayout
 from ..data.transform import Transform
 from ..train.activation import argmax, softmax
@@ -37,7 +37,7 @@ from .rules import FLD, PAD, UNK
 from .tokenizer import SubwordTokenizer, Tokenizer, WordTokenizer
 from .dataset import TextDatasets
 
-# %% ../../nbs/text/10_block.ipynb #742c3fb4
+# %% ../../nbs/text/10_block.ipynb #66fdf5b4
 class TextIds(Transform):
     "Read the text of an item, and number its tokens, (n,) int64"
     fixed = thread_safe = True
@@ -70,7 +70,7 @@ class TextIds(Transform):
 
 def _cell(row, col):
     "Return a cell of a row, by name or position"
-    if isinstance(col, int) and col not in row: return list(row.values())[col] if isinstance(row, dict) else row.iloc[col]
+    if isinstance(col, int) and col not in row: return list(dict(row).values())[col]
     if col in row: return row[col]
     names = list(row.keys())
     raise UnknownName(f"There is no column {col!r}; the columns are {names}.{near(col, names)}")
@@ -97,7 +97,7 @@ class TextLayout(TableLayout):
     def display(frame):
         with pd.option_context('display.max_colwidth', None): TableLayout.display(frame)
 
-# %% ../../nbs/text/10_block.ipynb #003afff5
+# %% ../../nbs/text/10_block.ipynb #5bca78e2
 _kinds = 'words', 'unigram', 'bpe'
 
 def _make_tok(tok):
@@ -155,13 +155,14 @@ class TextBlock(InputBlock):
     @property
     def tkn(self) -> Tokenizer: "What splits texts, and numbers tokens"; return self.step.tkn
     @property
-    def vocab(self) -> list[str]: # type: ignore[override]
+    def vocab(self) -> list[str]:
         "The tokens that have a number; empty before it has learned"
         return self.tkn.vocab
     @property
     def pad_id(self) -> int: "The number of 'xxpad'"; return self.tkn.o2i[PAD]
     @property
-    def members(self): return [] if not self.vocab else [Member('tokenizer.json', self.tkn.engine.to_str().encode())]
+    def members(self): # type: ignore[override]
+        return [Member('tokenizer.json', self.tkn.engine.to_str().encode())] if self.vocab else []
     @property
     def part_args(self):
         engine = self.members[0] if self.members else None
@@ -183,7 +184,7 @@ def pad_input(
     pad_first:bool=False, # Fill up at the beginning?
 ) -> Tensor: # (b, length of the longest)
     "Stack texts of different lengths"
-    xs = torch.full((len(values), max(1, *map(len, values)) if len(values)>1 else max(1, len(values[0]))), pad_idx)
+    xs = torch.full((len(values), max([1, *map(len, values)])), pad_idx)
     for row,v in zip(xs, values):
         if len(v): row[len(row)-len(v) if pad_first else 0:][:len(v)] = v
     return xs
@@ -201,7 +202,7 @@ def pad_chunk(
     rest = x.new_full((n%seq_len,), pad_idx)
     return torch.cat([chunks, x, rest] if pad_first else [x, chunks, rest])
 
-# %% ../../nbs/text/10_block.ipynb #f2172e20
+# %% ../../nbs/text/10_block.ipynb #6669ee8a
 def _plan(tkn):
     "The description of the engine that `tkn` would make, without its vocabulary"
     from mylib.text.tokenizer import word_engine
@@ -209,6 +210,15 @@ def _plan(tkn):
     if tkn.tok.kind=='words': engine = word_engine([UNK, PAD], tkn.native)
     else: engine,_ = SubwordTokenizer(30, tkn.tok.kind).learn(None, [text], tkn.native, 1, 30)
     return json.loads(engine.to_str())
+
+def _without(d, *names): return {k: v for k,v in d.items() if k not in names} if isinstance(d, dict) else None
+
+def _check_plan(d, want):
+    "Raise a `UsageError` if a description differs from the wanted one in more than what is learned from texts"
+    if _without(d, 'model')!=_without(want, 'model'):
+        raise UsageError("tokenizer.json describes steps that this library does not write. Do not trust the file.")
+    if _without(d.get('model'), 'vocab', 'merges')!=_without(want['model'], 'vocab', 'merges'):
+        raise UsageError("tokenizer.json has a model that this library does not write. Do not trust the file.")
 
 def load_engine(
     tkn:Tokenizer, # Will use it
@@ -221,14 +231,9 @@ def load_engine(
     if digest is not None and hashlib.sha256(raw).hexdigest()!=digest:
         raise UsageError("tokenizer.json is not that which was exported (its checksum differs). Get the file again.")
     try: d = strict_json(raw)
-    except (ValueError, RecursionError) as e: raise UsageError(f"tokenizer.json cannot be read: {str(e)[:100]}. Export it again.") from e
-    want = _plan(tkn)
-    if not isinstance(d, dict) or {k: v for k,v in d.items() if k!='model'}!={k: v for k,v in want.items() if k!='model'}:
-        raise UsageError("tokenizer.json describes steps that this library does not write. Do not trust the file.")
-    model,wanted = d.get('model'),want['model']
-    learned = 'vocab', 'merges'
-    if not isinstance(model, dict) or {k: v for k,v in model.items() if k not in learned}!={k: v for k,v in wanted.items() if k not in learned}:
-        raise UsageError("tokenizer.json has a model that this library does not write. Do not trust the file.")
+    except (ValueError, RecursionError) as e:
+        raise UsageError(f"tokenizer.json cannot be read: {str(e)[:100]}. Export it again.") from e
+    _check_plan(d, _plan(tkn))
     try: engine = Engine.from_str(raw.decode())
     except BaseException as e: # a panic of Rust is no `Exception`
         if isinstance(e, KeyboardInterrupt): raise

@@ -26,7 +26,7 @@ from ..data.trace import Getter
 from ..data.transform import setup_pipeline
 from .tokens import Tokens, encode_texts
 
-# %% ../../nbs/text/09_dataset.ipynb #c814e409
+# %% ../../nbs/text/09_dataset.ipynb #3cb97a13
 class TextDatasets(Datasets):
     "Samples whose first slot is a text"
     by_rows = True
@@ -69,7 +69,9 @@ class TextDatasets(Datasets):
             self._shared['tokens'] = encode_texts(step.tkn, step.texts(sources), backwards=step.backwards)
         return self._shared['tokens']
     @property
-    def lengths(self) -> np.ndarray: "(n,), the tokens of each text of this part"; return self.tokens.lengths[self.positions]
+    def lengths(self) -> np.ndarray:
+        "(n,), the tokens of each text of this part"
+        return self.tokens.lengths[self.positions]
 
     def rows(self, idxs) -> tuple:
         "Return the samples at `idxs` as a batch"
@@ -90,8 +92,8 @@ class TextDatasets(Datasets):
     def subset(self, i): return self._part(super().subset(i))
     def at(self, idxs): return self._part(super().at(idxs))
 
-# %% ../../nbs/text/09_dataset.ipynb #2a018a40
-class _Sources:
+# %% ../../nbs/text/09_dataset.ipynb #91fc1aff
+class _Sources(Sequence):
     "What the Block of the first slot is given of some items: the columns of a table at once, else item by item"
     def __init__(self, pipe, items, idxs):
         self.getters,self.items,self.idxs = [f for f in pipe if isinstance(f, Getter)],items,idxs
@@ -100,7 +102,7 @@ class _Sources:
     def __iter__(self): return self._each(self.idxs)
     def _each(self, idxs):
         reader = self.getters[0].f if len(self.getters)==1 else None
-        if hasattr(self.items, 'iloc') and type(reader) is ColReader and not reader.label_delim and not reader.pref and not reader.suff:
+        if hasattr(self.items, 'iloc') and _is_plain(reader):
             cols = [reader.cols] if isinstance(reader.cols, (str, int)) else list(reader.cols)
             if all(c in self.items.columns for c in cols):
                 picked = [self.items[c].iloc[list(idxs)].tolist() for c in cols]
@@ -110,3 +112,8 @@ class _Sources:
             x = item_at(self.items, i)
             for f in self.getters: x = f(x)
             yield x
+
+# %% ../../nbs/text/09_dataset.ipynb #7d01849e
+def _is_plain(reader):
+    "Does a getter return cells of a table as they are?"
+    return type(reader) is ColReader and not (reader.label_delim or reader.pref or reader.suff)

@@ -55,7 +55,7 @@ def split_static(
     "Return the layer groups: the embeddings, and the head"
     return [list(model.emb.parameters()), list(model.head.parameters())]
 
-# %% ../../nbs/text/20_static.ipynb #c03b0155
+# %% ../../nbs/text/20_static.ipynb #da111d0e
 class StaticEmbedding:
     "Describes a bag of embeddings"
     def __init__(self,
@@ -63,7 +63,8 @@ class StaticEmbedding:
         ps:float=0., # Dropout of the mean, 0 to 1
     ):
         check_whole('dim', dim)
-        self.dim,self.ps,self.vectors = dim,ps,None
+        self.dim,self.ps = dim,ps
+        self.vectors:tuple|None = None # token to row, and the rows
 
     @classmethod
     def from_pretrained(cls,
@@ -91,7 +92,7 @@ class StaticEmbedding:
                  "Use vectors of words in lower case, of the same language.")
         with torch.no_grad(): model.emb.weight[known] = vectors[[at[i] for i in known]].to(model.emb.weight.dtype)/_scale
 
-# %% ../../nbs/text/20_static.ipynb #efd106c4
+# %% ../../nbs/text/20_static.ipynb #8516602a
 def _read_vectors(path):
     "Return the tokens of a folder, token to row, and their vectors"
     from safetensors.torch import load_file
@@ -104,7 +105,9 @@ def _read_vectors(path):
     except Exception as e: raise UsageError(f"{path} cannot be read: {str(e)[:200]}. Get it again.") from e
     matrices = [o for o in found.values() if o.ndim==2]
     if len(matrices)!=1:
-        raise UsageError(f"{path} has {len(matrices)} matrices, but vectors are one. Pass a folder of static embeddings.")
-    if max(o2i.values(), default=-1)>=len(matrices[0]):
-        raise UsageError(f"{path} has {len(matrices[0]):,} vectors, but tokens up to {max(o2i.values()):,}. Get it again.")
+        raise UsageError(f"{path} has {len(matrices)} matrices, but vectors are one. "
+                         "Pass a folder of static embeddings.")
+    most = max(o2i.values(), default=-1)
+    if most>=len(matrices[0]):
+        raise UsageError(f"{path} has {len(matrices[0]):,} vectors, but tokens up to {most:,}. Get it again.")
     return o2i,matrices[0]

@@ -50,16 +50,17 @@ def word_engine(
     engine.pre_tokenizer = pre_tokenizers.Split(Regex(_word), 'removed', invert=True)
     return engine
 
-# %% ../../nbs/text/03_tokenizer.ipynb #4502503a
+# %% ../../nbs/text/03_tokenizer.ipynb #cb909426
 def encode_pieces(
     engine, # A `tokenizers.Tokenizer`
     pieces:Sequence[str], # Texts
 ) -> list[np.ndarray]: # (n,) int32 each
     "Return the numbers of the tokens of each piece"
     parts = (pieces[at:at+10_000] for at in range(0, len(pieces), 10_000))
-    return [np.array(e.ids, dtype=np.int32) for part in parts for e in engine.encode_batch(part, add_special_tokens=False)]
+    found = (e for part in parts for e in engine.encode_batch(part, add_special_tokens=False))
+    return [np.array(e.ids, dtype=np.int32) for e in found]
 
-# %% ../../nbs/text/03_tokenizer.ipynb #14f70447
+# %% ../../nbs/text/03_tokenizer.ipynb #1f933fcb
 _piece = re.compile(r'\S+')
 
 class WordTokenizer:
@@ -77,13 +78,15 @@ class WordTokenizer:
         "Choose the vocabulary by the counts of distinct pieces; return the engine, and the numbers of these pieces"
         from tokenizers import trainers
         every,distinct = word_engine([UNK], with_last_rules),list(pieces)
-        trainer = trainers.WordLevelTrainer(vocab_size=2**31, min_frequency=0, special_tokens=[UNK], show_progress=False)
+        trainer = trainers.WordLevelTrainer(vocab_size=2**31, min_frequency=0, special_tokens=[UNK],
+                                            show_progress=False)
         every.train_from_iterator(distinct, trainer)
         found,all_ids = encode_pieces(every, distinct),every.get_vocab()
-        repeats = np.repeat(np.fromiter(pieces.values(), np.int64), [len(o) for o in found])
+        repeats:np.ndarray = np.repeat(np.fromiter(pieces.values(), np.int64), [len(o) for o in found])
         counts = np.bincount(np.concatenate([np.empty(0, np.int32), *found]), repeats, len(all_ids)).astype(np.int64)
         vocab = make_vocab(Counter({o: int(counts[i]) for o,i in all_ids.items()}), min_freq, max_vocab)
-        o2i,new = {o: i for i,o in enumerate(vocab)},np.zeros(len(all_ids), np.int32)
+        o2i = {o: i for i,o in enumerate(vocab)}
+        new:np.ndarray = np.zeros(len(all_ids), np.int32)
         for o,i in all_ids.items(): new[i] = o2i[UNK] if o==PAD else o2i.get(o, o2i[UNK])
         return word_engine(vocab, with_last_rules),{o: new[ids] for o,ids in zip(distinct, found)}
     def join(self, tokens): "Return tokens as one text"; return ' '.join(tokens)

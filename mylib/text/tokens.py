@@ -54,7 +54,7 @@ def _new_array(parts, n, dtype, budget):
     for o in parts: flat[at:at+len(o)] = o; at += len(o)
     return flat
 
-# %% ../../nbs/text/05_tokens.ipynb #a63bbf5c
+# %% ../../nbs/text/05_tokens.ipynb #236060be
 def encode_texts(
     tkn, # A `mylib.text.tokenizer.Tokenizer` with a vocabulary
     texts:Sequence[str], # The texts
@@ -78,5 +78,5 @@ def _encode_some(tkn, texts, dtype):
     sums = np.concatenate([[0], np.cumsum(np.fromiter(map(len, found), np.int64, len(found)))])
     ends = sums[np.cumsum([0, *map(len, prepared)])]
     flat = np.concatenate([np.empty(0, dtype), *found]).astype(dtype)
-    begin = np.repeat(tkn.begin, len(texts)) # what each text begins with
+    begin:np.ndarray = np.repeat(tkn.begin, len(texts)) # what each text begins with
     return np.insert(flat, np.repeat(ends[:-1], len(tkn.begin)), begin),np.diff(ends)+len(tkn.begin)
