@@ -97,7 +97,7 @@ class TextLayout(TableLayout):
     def display(frame):
         with pd.option_context('display.max_colwidth', None): TableLayout.display(frame)
 
-# %% ../../nbs/text/10_block.ipynb #5bca78e2
+# %% ../../nbs/text/10_block.ipynb #5dce4884
 _kinds = 'words', 'unigram', 'bpe'
 
 def _make_tok(tok):
@@ -161,7 +161,7 @@ class TextBlock(InputBlock):
     @property
     def pad_id(self) -> int: "The number of 'xxpad'"; return self.tkn.o2i[PAD]
     @property
-    def members(self): # type: ignore[override]
+    def members(self):
         return [Member('tokenizer.json', self.tkn.engine.to_str().encode())] if self.vocab else []
     @property
     def part_args(self):

@@ -92,7 +92,7 @@ class TextDatasets(Datasets):
     def subset(self, i): return self._part(super().subset(i))
     def at(self, idxs): return self._part(super().at(idxs))
 
-# %% ../../nbs/text/09_dataset.ipynb #91fc1aff
+# %% ../../nbs/text/09_dataset.ipynb #19106d4f
 class _Sources(Sequence):
     "What the Block of the first slot is given of some items: the columns of a table at once, else item by item"
     def __init__(self, pipe, items, idxs):
@@ -101,19 +101,20 @@ class _Sources(Sequence):
     def __getitem__(self, i): return next(self._each([self.idxs[i]]))
     def __iter__(self): return self._each(self.idxs)
     def _each(self, idxs):
-        reader = self.getters[0].f if len(self.getters)==1 else None
-        if hasattr(self.items, 'iloc') and _is_plain(reader):
-            cols = [reader.cols] if isinstance(reader.cols, (str, int)) else list(reader.cols)
-            if all(c in self.items.columns for c in cols):
-                picked = [self.items[c].iloc[list(idxs)].tolist() for c in cols]
-                yield from (picked[0] if isinstance(reader.cols, (str, int)) else map(list, zip(*picked)))
-                return
+        cols = _plain_columns(self.getters)
+        names = [cols] if isinstance(cols, str) else cols
+        if names is not None and hasattr(self.items, 'iloc') and all(c in self.items.columns for c in names):
+            picked = [self.items[c].iloc[list(idxs)].tolist() for c in names]
+            yield from picked[0] if isinstance(cols, str) else map(list, zip(*picked))
+            return
         for i in idxs:
             x = item_at(self.items, i)
             for f in self.getters: x = f(x)
             yield x
 
-# %% ../../nbs/text/09_dataset.ipynb #7d01849e
-def _is_plain(reader):
-    "Does a getter return cells of a table as they are?"
-    return type(reader) is ColReader and not (reader.label_delim or reader.pref or reader.suff)
+# %% ../../nbs/text/09_dataset.ipynb #f10e1cfa
+def _plain_columns(getters):
+    "Return the name or the names of the columns of which getters return the cells as they are; `None`: they do more"
+    f = getters[0].f if len(getters)==1 else None
+    is_plain = isinstance(f, ColReader) and type(f) is ColReader and not (f.label_delim or f.pref or f.suff)
+    return f.cols if is_plain and not isinstance(f.cols, int) else None

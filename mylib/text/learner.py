@@ -41,7 +41,7 @@ def build_text_model(
         raise WrongType(f"A model for texts cannot be made with {given}. Export it again.")
     return StaticModel(n_vocab, dim, n_out, pad_id, ps)
 
-# %% ../../nbs/text/25_learner.ipynb #c5f9f4be
+# %% ../../nbs/text/25_learner.ipynb #c33ec931
 @concise
 @delegates(Learner)
 def text_classifier_learner(
@@ -49,7 +49,7 @@ def text_classifier_learner(
     arch:StaticEmbedding|None=None, # Which model; `None`: `StaticEmbedding()`
     n_out:int|None=None, # Number of outputs; `None`: as many as the target needs
     *,
-    lr:float|slice=1e-3, # Learning rate of fits that are given none
+    lr:float|slice=2e-3, # Learning rate of fits that are given none
     **kwargs, # To `Learner`: metrics, cbs, loss_func, ...
 ) -> Learner:
     "Make a learner that predicts the targets of texts"

@@ -24,7 +24,7 @@ from ..core.core import UsageError, check_whole, generator
 from ..data.loader import DataLoader
 from ..data.order import epoch_order
 
-# %% ../../nbs/text/11_loader.ipynb #ed21e74a
+# %% ../../nbs/text/11_loader.ipynb #642c7e1b
 class SortedDL(DataLoader):
     "Batches of texts of similar length"
     samples:Any
@@ -66,11 +66,11 @@ class SortedDL(DataLoader):
         return self._cuts[1]
     def _cut_by_tokens(self, order, epoch):
         "Cut an order into batches of at most `n_tok` tokens, and shuffle them"
-        sizes,longest = self.samples.lengths,1
+        sizes,most,longest = self.samples.lengths,self.n_tok or 0,1
         batches:list[list[int]] = [[]]
         for i in order:
             longest = max(longest, int(sizes[i]))
-            if batches[-1] and (len(batches[-1])+1)*longest>self.n_tok:
+            if batches[-1] and (len(batches[-1])+1)*longest>most:
                 batches.append([])
                 longest = int(sizes[i])
             batches[-1].append(i)

@@ -106,8 +106,8 @@ def replace_maj(t:str): "Put words that begin with a capital into lower case, wi
              (re.compile(r'\S+'), lambda m: m[0].lower()))
 def lowercase(t:str): "Put a text into lower case, with 'xxbos' at its beginning and no blanks at its end"
 
-# %% ../../nbs/text/01_rules.ipynb #55ff6a2e
-last_rules = spec_add_spaces, rm_useless_spaces, replace_all_caps, replace_maj, lowercase # what a tokenizer can do itself
+# %% ../../nbs/text/01_rules.ipynb #f39175c5
+last_rules = spec_add_spaces, rm_useless_spaces, replace_all_caps, replace_maj, lowercase # engines can do these
 
 defaults = SimpleNamespace(
     text_spec_tok=[UNK, PAD, BOS, EOS, FLD, TK_REP, TK_WREP, TK_UP, TK_MAJ],

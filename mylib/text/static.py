@@ -55,7 +55,7 @@ def split_static(
     "Return the layer groups: the embeddings, and the head"
     return [list(model.emb.parameters()), list(model.head.parameters())]
 
-# %% ../../nbs/text/20_static.ipynb #da111d0e
+# %% ../../nbs/text/20_static.ipynb #da625b9c
 class StaticEmbedding:
     "Describes a bag of embeddings"
     def __init__(self,
@@ -90,7 +90,8 @@ class StaticEmbedding:
         if len(known)<len(vocab)/10:
             warn(f"Of {len(vocab):,} tokens {len(known):,} have a vector; the others start at random. "
                  "Use vectors of words in lower case, of the same language.")
-        with torch.no_grad(): model.emb.weight[known] = vectors[[at[i] for i in known]].to(model.emb.weight.dtype)/_scale
+        rows = vectors[[at[i] for i in known]].to(model.emb.weight.dtype)
+        with torch.no_grad(): model.emb.weight[known] = rows/_scale
 
 # %% ../../nbs/text/20_static.ipynb #8516602a
 def _read_vectors(path):
