@@ -12,8 +12,8 @@ Docs: https://mylib-team.github.io/mylib/text/block.html.md"""
 # %% auto #0
 __all__ = ['TextIds', 'TextLayout', 'TextBlock', 'pad_input', 'pad_chunk', 'load_engine', 'NextTokenBlock']
 
-# %% ../../nbs/text/10_block.ipynb #a0e7903e
-import hashlib, json
+# %% ../../nbs/text/10_block.ipynb #90c52952
+import hashlib, inspect, json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..core.core import UsageError, UnknownName, check_option, near
+from ..core.core import UsageError, UnknownName, WrongType, check_option, check_whole, near
 from ..core.part import Member, part
 from ..core.strict import strict_json
 from ..core.text import visible
@@ -97,8 +97,15 @@ class TextLayout(TableLayout):
     def display(frame):
         with pd.option_context('display.max_colwidth', None): TableLayout.display(frame)
 
-# %% ../../nbs/text/10_block.ipynb #5dce4884
+# %% ../../nbs/text/10_block.ipynb #29ce59c3
 _kinds = 'words', 'unigram', 'bpe'
+
+def _check_rules(rules):
+    "Return rules, which must be functions"
+    if rules is None or isinstance(rules, (list, tuple)) and len(rules)<=50 and all(map(inspect.isroutine, rules)):
+        return rules
+    raise WrongType(f"`rules` is {str(rules)[:100]}, but must be a list of at most 50 functions from text to text, "
+                    "such as [fix_html, lowercase].")
 
 def _make_tok(tok):
     "Return what splits texts for its name in a file; anything else as it is"
@@ -126,8 +133,10 @@ class TextBlock(InputBlock):
         engine:bytes|None=None, # What a file keeps of a tokenizer; `None`: it is yet to learn
         digest:str|None=None, # Checks that the rest of the file is for that tokenizer; `None`: not checked
     ):
-        tkn = tok if isinstance(tok, Tokenizer) else Tokenizer(_make_tok(tok), rules)
+        tkn = tok if isinstance(tok, Tokenizer) else Tokenizer(_make_tok(tok), _check_rules(rules))
         if engine is not None: load_engine(tkn, engine, digest)
+        check_whole('seq_len', seq_len)
+        if not isinstance(is_lm, bool): raise WrongType(f"`is_lm` is {str(is_lm)[:50]!r}, but must be True or False.")
         self.is_lm,self.seq_len = is_lm,seq_len
         cols = [text_cols] if isinstance(text_cols, (str, int)) else text_cols
         learn = dict(min_freq=min_freq, max_vocab=max_vocab, vocab=vocab)
@@ -172,7 +181,9 @@ class TextBlock(InputBlock):
 
     def collate(self, values, _samples): return pad_input(values, self.pad_id)
     def blank(self): return 'a text'
-    def empty(self, blocks, n_inp): return TextDatasets.without_items(blocks, n_inp)
+    def empty(self, blocks, n_inp):
+        if not self.vocab: raise UsageError("The text of the file has no tokenizer. Export the model again.")
+        return TextDatasets.without_items(blocks, n_inp)
     def try_out(self, model, _inputs, _target):
         n = getattr(model, 'n_vocab', len(self.vocab))
         if n!=len(self.vocab):

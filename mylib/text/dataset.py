@@ -12,13 +12,14 @@ Docs: https://mylib-team.github.io/mylib/text/dataset.html.md"""
 # %% auto #0
 __all__ = ['TextDatasets']
 
-# %% ../../nbs/text/09_dataset.ipynb #ead31f6a
+# %% ../../nbs/text/09_dataset.ipynb #6d90bb51
 import importlib
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from ..core.core import UsageError
 from ..data.block import TransformBlock
 from ..data.dataset import Datasets, item_at
 from ..data.items import ColReader
@@ -26,7 +27,7 @@ from ..data.trace import Getter
 from ..data.transform import setup_pipeline
 from .tokens import Tokens, encode_texts
 
-# %% ../../nbs/text/09_dataset.ipynb #3cb97a13
+# %% ../../nbs/text/09_dataset.ipynb #ff0336e4
 class TextDatasets(Datasets):
     "Samples whose first slot is a text"
     by_rows = True
@@ -50,7 +51,11 @@ class TextDatasets(Datasets):
 
     def _add_target(self):
         "Add the Block of the next token"
-        target = self.blocks[1] if len(self.blocks)>1 else importlib.import_module('mylib.text.block').NextTokenBlock()
+        kind = importlib.import_module('mylib.text.block').NextTokenBlock
+        target = self.blocks[1] if len(self.blocks)==2 else kind()
+        if len(self.blocks)>2 or not isinstance(target, kind):
+            raise UsageError(f"A language model has no target but the next token, but the blocks are {self.blocks}. "
+                             "Pass the TextBlock alone, or one without is_lm=True.")
         target.text_block,self.blocks = self.block,[self.block, target]
 
     @property
@@ -112,9 +117,9 @@ class _Sources(Sequence):
             for f in self.getters: x = f(x)
             yield x
 
-# %% ../../nbs/text/09_dataset.ipynb #f10e1cfa
+# %% ../../nbs/text/09_dataset.ipynb #2ae3ffba
 def _plain_columns(getters):
     "Return the name or the names of the columns of which getters return the cells as they are; `None`: they do more"
     f = getters[0].f if len(getters)==1 else None
-    is_plain = isinstance(f, ColReader) and type(f) is ColReader and not (f.label_delim or f.pref or f.suff)
-    return f.cols if is_plain and not isinstance(f.cols, int) else None
+    is_plain = type(f) is ColReader and not (f.label_delim or f.pref or f.suff)
+    return f.cols if isinstance(f, ColReader) and is_plain and not isinstance(f.cols, int) else None
