@@ -27,7 +27,7 @@ from ..data.trace import Getter
 from ..data.transform import setup_pipeline
 from .tokens import Tokens, encode_texts
 
-# %% ../../nbs/text/09_dataset.ipynb #ff0336e4
+# %% ../../nbs/text/09_dataset.ipynb #85abba3e
 class TextDatasets(Datasets):
     "Samples whose first slot is a text"
     by_rows = True
@@ -96,6 +96,10 @@ class TextDatasets(Datasets):
         return new
     def subset(self, i): return self._part(super().subset(i))
     def at(self, idxs): return self._part(super().at(idxs))
+    def on_items(self, items, *, with_targets=False, raw=False):
+        new = self._part(super().on_items(items, with_targets=with_targets, raw=raw))
+        new._shared = {} # other items have other tokens
+        return new
 
 # %% ../../nbs/text/09_dataset.ipynb #19106d4f
 class _Sources(Sequence):
