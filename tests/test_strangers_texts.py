@@ -96,6 +96,7 @@ def block_cases(f):
     for o in 'abc', None, 2: yield f'is_lm {o!r}', f.block(is_lm=o), 'is_lm'
     yield 'a language model of classes', f.block(is_lm=True), 'no target but the next token'
     for o in 0, -1, 'a', None: yield f'seq_len {o!r}', f.block(seq_len=o), 'seq_len'
+    for o in 0, -1, 'a', [1]: yield f'n_fields {o!r}', f.block(n_fields=o), 'n_fields'
     yield 'twice', f(blocks=[f.d['blocks'][0]]*2), 'but not first'
     yield 'another argument', f.block(trust_remote_code=True), 'cannot be made'
 

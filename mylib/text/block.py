@@ -37,7 +37,7 @@ from .rules import FLD, PAD, UNK
 from .tokenizer import SubwordTokenizer, Tokenizer, WordTokenizer
 from .dataset import TextDatasets
 
-# %% ../../nbs/text/10_block.ipynb #66fdf5b4
+# %% ../../nbs/text/10_block.ipynb #b95771d3
 class TextIds(Transform):
     "Read the text of an item, and number its tokens, (n,) int64"
     fixed = thread_safe = True
@@ -47,13 +47,16 @@ class TextIds(Transform):
         text_cols:Sequence|None=None, # Columns of the texts, if items are rows; `None`: items are texts or files
         encoding:str='utf-8', # Of files
         backwards:bool=False, # Reverse the order of the tokens?
-    ): self.tkn,self.learn,self.text_cols,self.encoding,self.backwards = tkn,learn or {},text_cols,encoding,backwards
+        n_fields:int|None=None, # How many texts an item has; `None`: as many as the first training item
+    ):
+        self.tkn,self.learn,self.text_cols,self.encoding = tkn,learn or {},text_cols,encoding
+        self.backwards,self.n_fields = backwards,n_fields
 
     def texts(self,
         items:Sequence, # Texts, files, lists of texts, or rows
     ) -> list[str]:
         "Return the texts of items; what is unusual is said once"
-        found = [self._parts(o) for o in items]
+        found = [self._check_fields(self._parts(o)) for o in items]
         flat = iter(check_texts([t for parts in found for t in parts]))
         return [join_fields([next(flat) for _ in parts], FLD) for parts in found]
     def _parts(self, item):
@@ -61,6 +64,13 @@ class TextIds(Transform):
         if isinstance(item, Path): return [read_text(item, self.encoding)]
         if isinstance(item, (pd.Series, dict)): return [_cell(item, c) for c in self.text_cols or _one_column(item)]
         return list(item) if isinstance(item, (list, tuple)) else [item]
+
+    def _check_fields(self, parts):
+        "Return the texts of an item, which are as many as those of the first one"
+        if self.n_fields is None: self.n_fields = len(parts)
+        if len(parts)==self.n_fields: return parts
+        raise UsageError(f"An item needs {self.n_fields} text(s) here, but got {len(parts)}. "
+                         "For several items at once: learn.get_preds(dl=learn.dls.test_dl(items, raw=True)).")
 
     def setups(self, items): self.tkn.setup(self.texts(items), **self.learn)
     def encodes(self, item):
@@ -80,14 +90,13 @@ def _one_column(row):
     raise UsageError(f"An item has the columns {list(row.keys())[:6]}, and nothing says which is the text. "
                      "Pass TextBlock.from_df('text'), or get_x=ColReader('text').")
 
-# %% ../../nbs/text/10_block.ipynb #9cd8ef09
+# %% ../../nbs/text/10_block.ipynb #36dc9738
 class TextLayout(TableLayout):
     "Show samples as the rows of a table, long texts cut"
-    most = 300 # characters of a text that are shown
+    most = 200 # characters of a text that are shown
     def frame(self, samples, blocks, n_inp):
         frame = super().frame(samples, blocks, n_inp).rename(columns=lambda o: o.replace('input', 'text'))
-        for c in frame.columns[:n_inp]: frame[c] = [self.cut(t) for t in frame[c]]
-        return frame
+        return frame.map(self.cut)
     def cut(self,
         text:str, # Of any length
     ) -> str: # In one line
@@ -95,9 +104,10 @@ class TextLayout(TableLayout):
         return visible(text[:self.most]) + (' …' if len(text)>self.most else '')
     @staticmethod
     def display(frame):
-        with pd.option_context('display.max_colwidth', None): TableLayout.display(frame)
+        whole = 'display.max_colwidth', None, 'display.max_columns', None, 'display.width', 10_000
+        with pd.option_context(*whole): TableLayout.display(frame)
 
-# %% ../../nbs/text/10_block.ipynb #29ce59c3
+# %% ../../nbs/text/10_block.ipynb #7e60f89a
 _kinds = 'words', 'unigram', 'bpe'
 
 def _check_rules(rules):
@@ -132,6 +142,7 @@ class TextBlock(InputBlock):
         encoding:str='utf-8', # Of text files
         engine:bytes|None=None, # What a file keeps of a tokenizer; `None`: it is yet to learn
         digest:str|None=None, # Checks that the rest of the file is for that tokenizer; `None`: not checked
+        n_fields:int|None=None, # How many texts an item has; `None`: as many as the first training item
     ):
         tkn = tok if isinstance(tok, Tokenizer) else Tokenizer(_make_tok(tok), _check_rules(rules))
         if engine is not None: load_engine(tkn, engine, digest)
@@ -140,7 +151,8 @@ class TextBlock(InputBlock):
         self.is_lm,self.seq_len = is_lm,seq_len
         cols = [text_cols] if isinstance(text_cols, (str, int)) else text_cols
         learn = dict(min_freq=min_freq, max_vocab=max_vocab, vocab=vocab)
-        super().__init__(TextIds(tkn, learn, cols, encoding, backwards))
+        if n_fields is not None: check_whole('n_fields', n_fields)
+        super().__init__(TextIds(tkn, learn, cols, encoding, backwards, n_fields))
         self.dl_type,self.dls_kwargs = TextDatasets.loader_type(is_lm),dict(seq_len=seq_len) if is_lm else {}
 
     @classmethod
@@ -171,16 +183,17 @@ class TextBlock(InputBlock):
     def pad_id(self) -> int: "The number of 'xxpad'"; return self.tkn.o2i[PAD]
     @property
     def members(self):
+        "The tokenizer, once it has learned"
         return [Member('tokenizer.json', self.tkn.engine.to_str().encode())] if self.vocab else []
     @property
     def part_args(self):
         engine = self.members[0] if self.members else None
         return dict(engine=engine, digest=engine and hashlib.sha256(engine.data).hexdigest(), tok=self.tkn.tok.kind,
                     rules=self.tkn.rules, is_lm=self.is_lm, seq_len=self.seq_len, backwards=self.step.backwards,
-                    text_cols=self.step.text_cols, encoding=self.step.encoding)
+                    text_cols=self.step.text_cols, encoding=self.step.encoding, n_fields=self.step.n_fields)
 
     def collate(self, values, _samples): return pad_input(values, self.pad_id)
-    def blank(self): return 'a text'
+    def blank(self): return ['a text']*(self.step.n_fields or 1)
     def empty(self, blocks, n_inp):
         if not self.vocab: raise UsageError("The text of the file has no tokenizer. Export the model again.")
         return TextDatasets.without_items(blocks, n_inp)
@@ -253,7 +266,7 @@ def load_engine(
         raise UsageError(f"tokenizer.json lacks {UNK!r} or {PAD!r}. Export it again.")
     tkn.use(engine)
 
-# %% ../../nbs/text/10_block.ipynb #14c6f5f1
+# %% ../../nbs/text/10_block.ipynb #2c9771e7
 @part('text.NextTokenBlock')
 class NextTokenBlock(TargetBlock):
     "The next token of each token; batches are (b, seq_len) int64"
@@ -262,9 +275,10 @@ class NextTokenBlock(TargetBlock):
     text_block:TextBlock|None = None # Of the input
     @property
     def part_args(self): return {}
-    @property
-    def vocab(self): return None
-    @property
-    def n_out(self): return None if self.text_block is None else len(self.text_block.vocab)
+    def follow(self,
+        text_block:TextBlock, # Of the input
+    ):
+        "Take the vocabulary of the input, as far as that is known"
+        self.text_block,self.n_out = text_block,len(text_block.vocab) or None
     def make_loss(self): return CrossEntropyLossFlat()
     def decode(self, x, _sample): return x if self.text_block is None else self.text_block.step.decodes(x)

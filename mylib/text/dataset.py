@@ -27,7 +27,7 @@ from ..data.trace import Getter
 from ..data.transform import setup_pipeline
 from .tokens import Tokens, encode_texts
 
-# %% ../../nbs/text/09_dataset.ipynb #85abba3e
+# %% ../../nbs/text/09_dataset.ipynb #8df84d74
 class TextDatasets(Datasets):
     "Samples whose first slot is a text"
     by_rows = True
@@ -56,7 +56,8 @@ class TextDatasets(Datasets):
         if len(self.blocks)>2 or not isinstance(target, kind):
             raise UsageError(f"A language model has no target but the next token, but the blocks are {self.blocks}. "
                              "Pass the TextBlock alone, or one without is_lm=True.")
-        target.text_block,self.blocks = self.block,[self.block, target]
+        target.follow(self.block)
+        self.blocks = [self.block, target]
 
     @property
     def block(self): "The `TextBlock`"; return self.blocks[0]
@@ -65,6 +66,7 @@ class TextDatasets(Datasets):
         train = [self._all, self.splits[0]]
         if not self.block.vocab: self.block.step.setups(_Sources(self.pipes[0], *train))
         for pipe in self.pipes[1:]: setup_pipeline(pipe, _Sources([], *train))
+        if self.block.is_lm: self.blocks[1].follow(self.block)
 
     @property
     def tokens(self) -> Tokens:

@@ -12,17 +12,16 @@ Docs: https://mylib-team.github.io/mylib/text/static.html.md"""
 # %% auto #0
 __all__ = ['StaticModel', 'split_static', 'StaticEmbedding']
 
-# %% ../../nbs/text/20_static.ipynb #ee22e1a6
+# %% ../../nbs/text/20_static.ipynb #b5d1410b
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..core.core import MissingFile, UsageError, check_whole, warn
 from ..nn.layers import Module
 
-# %% ../../nbs/text/20_static.ipynb #52958679
+# %% ../../nbs/text/20_static.ipynb #f8a5c3cd
 _scale = 5.
 
 class StaticModel(Module):
@@ -35,7 +34,7 @@ class StaticModel(Module):
         ps:float=0., # Dropout of the mean, 0 to 1
     ):
         self.n_vocab,self.pad_id = n_vocab,pad_id
-        self.emb = nn.Embedding(n_vocab, dim)
+        self.emb = nn.EmbeddingBag(n_vocab, dim, mode='sum')
         nn.init.normal_(self.emb.weight, std=dim**-0.5/_scale)
         self.drop,self.head = nn.Dropout(ps),nn.Linear(dim, n_out)
 
@@ -44,8 +43,7 @@ class StaticModel(Module):
     ): # (b, dim)
         "Return the mean of the embeddings of each text; zeros for a text without tokens"
         is_text = (x!=self.pad_id).to(self.emb.weight.dtype)
-        total = F.embedding_bag(x, self.emb.weight, mode='sum', per_sample_weights=is_text)
-        return _scale*total/is_text.sum(1, keepdim=True).clamp(min=1)
+        return _scale*self.emb(x, per_sample_weights=is_text)/is_text.sum(1, keepdim=True).clamp(min=1)
     def forward(self, x): # (b, length) int64 -> (b, n_out)
         return self.head(self.drop(self.pooled(x)))
 
