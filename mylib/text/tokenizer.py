@@ -60,7 +60,7 @@ def encode_pieces(
     found = (e for part in parts for e in engine.encode_batch(part, add_special_tokens=False))
     return [np.array(e.ids, dtype=np.int32) for e in found]
 
-# %% ../../nbs/text/03_tokenizer.ipynb #1f933fcb
+# %% ../../nbs/text/03_tokenizer.ipynb #51c16d6b
 _piece = re.compile(r'\S+')
 
 class WordTokenizer:
@@ -76,19 +76,17 @@ class WordTokenizer:
 
     def learn(self, pieces, _texts, with_last_rules, min_freq, max_vocab):
         "Choose the vocabulary by the counts of distinct pieces; return the engine, and the numbers of these pieces"
-        from tokenizers import trainers
-        every,distinct = word_engine([UNK], with_last_rules),list(pieces)
-        trainer = trainers.WordLevelTrainer(vocab_size=2**31, min_frequency=0, special_tokens=[UNK],
-                                            show_progress=False)
-        every.train_from_iterator(distinct, trainer)
-        found,all_ids = encode_pieces(every, distinct),every.get_vocab()
-        repeats:np.ndarray = np.repeat(np.fromiter(pieces.values(), np.int64), [len(o) for o in found])
-        counts = np.bincount(np.concatenate([np.empty(0, np.int32), *found]), repeats, len(all_ids)).astype(np.int64)
-        vocab = make_vocab(Counter({o: int(counts[i]) for o,i in all_ids.items()}), min_freq, max_vocab)
+        every,count = word_engine([UNK], with_last_rules),Counter()
+        norm,split = every.normalizer,every.pre_tokenizer.pre_tokenize_str
+        found = {p: [o for o,_ in split(norm.normalize_str(p) if norm else p)] for p in pieces}
+        for p,n in pieces.items():
+            for o in found[p]: count[o] += n
+        vocab = make_vocab(count, min_freq, max_vocab)
         o2i = {o: i for i,o in enumerate(vocab)}
-        new:np.ndarray = np.zeros(len(all_ids), np.int32)
-        for o,i in all_ids.items(): new[i] = o2i[UNK] if o==PAD else o2i.get(o, o2i[UNK])
-        return word_engine(vocab, with_last_rules),{o: new[ids] for o,ids in zip(distinct, found)}
+        unknown = o2i[UNK]
+        o2i[PAD] = unknown # padding stands in no text
+        known = {p: np.array([o2i.get(o, unknown) for o in tokens], dtype=np.int32) for p,tokens in found.items()}
+        return word_engine(vocab, with_last_rules),known
     def join(self, tokens): "Return tokens as one text"; return ' '.join(tokens)
 
 # %% ../../nbs/text/03_tokenizer.ipynb #39a30c2d
