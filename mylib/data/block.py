@@ -56,7 +56,6 @@ class TransformBlock:
     like:Tensor|None = None # A value of this slot, if it is a tensor of a class of its own, such as an image or a mask
     drawn = False # Is a target drawn on the image, rather than written above it?
     beside = False # Are target and prediction drawn side by side, because one would hide the other?
-    members:Sequence[Member] = () # What an exported model keeps as files of their own
 
     def __init__(self,
         type_tfms:Sequence[Callable]|Callable=(), # Steps from the item to the slot
@@ -98,6 +97,10 @@ class TransformBlock:
         "Return the colors that need an explanation where decoded `_values` and `_preds` are drawn: text to color"
         return {}
 
+    @property
+    def members(self) -> Sequence[Member]:
+        "What an exported model keeps as files of their own"
+        return ()
     @property
     def vocab(self):
         "The categories, or `None`"

@@ -12,8 +12,8 @@ Docs: https://mylib-team.github.io/mylib/text/block.html.md"""
 # %% auto #0
 __all__ = ['TextIds', 'TextLayout', 'TextBlock', 'pad_input', 'pad_chunk', 'load_engine', 'NextTokenBlock']
 
-# %% ../../nbs/text/10_block.ipynb #1f904ccb
-import hashlib, json
+# %% ../../nbs/text/10_block.ipynb #90c52952
+import hashlib, inspect, json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,11 +22,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..core.core import UsageError, UnknownName, check_option, near
+from ..core.core import UsageError, UnknownName, WrongType, check_option, check_whole, near
 from ..core.part import Member, part
 from ..core.strict import strict_json
 from ..core.text import visible
-from ..data.block import InputBlock, TargetBlock, TransformBlock
+from ..data.block import InputBlock, TargetBlock
 from ..data.layout import TableLayout
 from ..data.transform import Transform
 from ..train.activation import argmax, softmax
@@ -37,7 +37,7 @@ from .rules import FLD, PAD, UNK
 from .tokenizer import SubwordTokenizer, Tokenizer, WordTokenizer
 from .dataset import TextDatasets
 
-# %% ../../nbs/text/10_block.ipynb #742c3fb4
+# %% ../../nbs/text/10_block.ipynb #b95771d3
 class TextIds(Transform):
     "Read the text of an item, and number its tokens, (n,) int64"
     fixed = thread_safe = True
@@ -47,13 +47,16 @@ class TextIds(Transform):
         text_cols:Sequence|None=None, # Columns of the texts, if items are rows; `None`: items are texts or files
         encoding:str='utf-8', # Of files
         backwards:bool=False, # Reverse the order of the tokens?
-    ): self.tkn,self.learn,self.text_cols,self.encoding,self.backwards = tkn,learn or {},text_cols,encoding,backwards
+        n_fields:int|None=None, # How many texts an item has; `None`: as many as the first training item
+    ):
+        self.tkn,self.learn,self.text_cols,self.encoding = tkn,learn or {},text_cols,encoding
+        self.backwards,self.n_fields = backwards,n_fields
 
     def texts(self,
         items:Sequence, # Texts, files, lists of texts, or rows
     ) -> list[str]:
         "Return the texts of items; what is unusual is said once"
-        found = [self._parts(o) for o in items]
+        found = [self._check_fields(self._parts(o)) for o in items]
         flat = iter(check_texts([t for parts in found for t in parts]))
         return [join_fields([next(flat) for _ in parts], FLD) for parts in found]
     def _parts(self, item):
@@ -61,6 +64,13 @@ class TextIds(Transform):
         if isinstance(item, Path): return [read_text(item, self.encoding)]
         if isinstance(item, (pd.Series, dict)): return [_cell(item, c) for c in self.text_cols or _one_column(item)]
         return list(item) if isinstance(item, (list, tuple)) else [item]
+
+    def _check_fields(self, parts):
+        "Return the texts of an item, which are as many as those of the first one"
+        if self.n_fields is None: self.n_fields = len(parts)
+        if len(parts)==self.n_fields: return parts
+        raise UsageError(f"An item needs {self.n_fields} text(s) here, but got {len(parts)}. "
+                         "For several items at once: learn.get_preds(dl=learn.dls.test_dl(items, raw=True)).")
 
     def setups(self, items): self.tkn.setup(self.texts(items), **self.learn)
     def encodes(self, item):
@@ -70,7 +80,7 @@ class TextIds(Transform):
 
 def _cell(row, col):
     "Return a cell of a row, by name or position"
-    if isinstance(col, int) and col not in row: return list(row.values())[col] if isinstance(row, dict) else row.iloc[col]
+    if isinstance(col, int) and col not in row: return list(dict(row).values())[col]
     if col in row: return row[col]
     names = list(row.keys())
     raise UnknownName(f"There is no column {col!r}; the columns are {names}.{near(col, names)}")
@@ -80,14 +90,13 @@ def _one_column(row):
     raise UsageError(f"An item has the columns {list(row.keys())[:6]}, and nothing says which is the text. "
                      "Pass TextBlock.from_df('text'), or get_x=ColReader('text').")
 
-# %% ../../nbs/text/10_block.ipynb #9cd8ef09
+# %% ../../nbs/text/10_block.ipynb #36dc9738
 class TextLayout(TableLayout):
     "Show samples as the rows of a table, long texts cut"
-    most = 300 # characters of a text that are shown
+    most = 200 # characters of a text that are shown
     def frame(self, samples, blocks, n_inp):
         frame = super().frame(samples, blocks, n_inp).rename(columns=lambda o: o.replace('input', 'text'))
-        for c in frame.columns[:n_inp]: frame[c] = [self.cut(t) for t in frame[c]]
-        return frame
+        return frame.map(self.cut)
     def cut(self,
         text:str, # Of any length
     ) -> str: # In one line
@@ -95,10 +104,18 @@ class TextLayout(TableLayout):
         return visible(text[:self.most]) + (' …' if len(text)>self.most else '')
     @staticmethod
     def display(frame):
-        with pd.option_context('display.max_colwidth', None): TableLayout.display(frame)
+        whole = 'display.max_colwidth', None, 'display.max_columns', None, 'display.width', 10_000
+        with pd.option_context(*whole): TableLayout.display(frame)
 
-# %% ../../nbs/text/10_block.ipynb #c1998b9f
+# %% ../../nbs/text/10_block.ipynb #7e60f89a
 _kinds = 'words', 'unigram', 'bpe'
+
+def _check_rules(rules):
+    "Return rules, which must be functions"
+    if rules is None or isinstance(rules, (list, tuple)) and len(rules)<=50 and all(map(inspect.isroutine, rules)):
+        return rules
+    raise WrongType(f"`rules` is {str(rules)[:100]}, but must be a list of at most 50 functions from text to text, "
+                    "such as [fix_html, lowercase].")
 
 def _make_tok(tok):
     "Return what splits texts for its name in a file; anything else as it is"
@@ -125,13 +142,17 @@ class TextBlock(InputBlock):
         encoding:str='utf-8', # Of text files
         engine:bytes|None=None, # What a file keeps of a tokenizer; `None`: it is yet to learn
         digest:str|None=None, # Checks that the rest of the file is for that tokenizer; `None`: not checked
+        n_fields:int|None=None, # How many texts an item has; `None`: as many as the first training item
     ):
-        tkn = tok if isinstance(tok, Tokenizer) else Tokenizer(_make_tok(tok), rules)
+        tkn = tok if isinstance(tok, Tokenizer) else Tokenizer(_make_tok(tok), _check_rules(rules))
         if engine is not None: load_engine(tkn, engine, digest)
+        check_whole('seq_len', seq_len)
+        if not isinstance(is_lm, bool): raise WrongType(f"`is_lm` is {str(is_lm)[:50]!r}, but must be True or False.")
         self.is_lm,self.seq_len = is_lm,seq_len
         cols = [text_cols] if isinstance(text_cols, (str, int)) else text_cols
         learn = dict(min_freq=min_freq, max_vocab=max_vocab, vocab=vocab)
-        super().__init__(TextIds(tkn, learn, cols, encoding, backwards))
+        if n_fields is not None: check_whole('n_fields', n_fields)
+        super().__init__(TextIds(tkn, learn, cols, encoding, backwards, n_fields))
         self.dl_type,self.dls_kwargs = TextDatasets.loader_type(is_lm),dict(seq_len=seq_len) if is_lm else {}
 
     @classmethod
@@ -155,21 +176,27 @@ class TextBlock(InputBlock):
     @property
     def tkn(self) -> Tokenizer: "What splits texts, and numbers tokens"; return self.step.tkn
     @property
-    def vocab(self) -> Sequence[str]|None: "The tokens that have a number"; return self.tkn.vocab
+    def vocab(self) -> list[str]:
+        "The tokens that have a number; empty before it has learned"
+        return self.tkn.vocab
     @property
     def pad_id(self) -> int: "The number of 'xxpad'"; return self.tkn.o2i[PAD]
     @property
-    def members(self): return [] if self.vocab is None else [Member('tokenizer.json', self.tkn.engine.to_str().encode())]
+    def members(self):
+        "The tokenizer, once it has learned"
+        return [Member('tokenizer.json', self.tkn.engine.to_str().encode())] if self.vocab else []
     @property
     def part_args(self):
         engine = self.members[0] if self.members else None
         return dict(engine=engine, digest=engine and hashlib.sha256(engine.data).hexdigest(), tok=self.tkn.tok.kind,
                     rules=self.tkn.rules, is_lm=self.is_lm, seq_len=self.seq_len, backwards=self.step.backwards,
-                    text_cols=self.step.text_cols, encoding=self.step.encoding)
+                    text_cols=self.step.text_cols, encoding=self.step.encoding, n_fields=self.step.n_fields)
 
     def collate(self, values, _samples): return pad_input(values, self.pad_id)
-    def blank(self): return 'a text'
-    def empty(self, blocks, n_inp): return TextDatasets.without_items(blocks, n_inp)
+    def blank(self): return ['a text']*(self.step.n_fields or 1)
+    def empty(self, blocks, n_inp):
+        if not self.vocab: raise UsageError("The text of the file has no tokenizer. Export the model again.")
+        return TextDatasets.without_items(blocks, n_inp)
     def try_out(self, model, _inputs, _target):
         n = getattr(model, 'n_vocab', len(self.vocab))
         if n!=len(self.vocab):
@@ -181,7 +208,7 @@ def pad_input(
     pad_first:bool=False, # Fill up at the beginning?
 ) -> Tensor: # (b, length of the longest)
     "Stack texts of different lengths"
-    xs = torch.full((len(values), max(1, *map(len, values)) if len(values)>1 else max(1, len(values[0]))), pad_idx)
+    xs = torch.full((len(values), max([1, *map(len, values)])), pad_idx)
     for row,v in zip(xs, values):
         if len(v): row[len(row)-len(v) if pad_first else 0:][:len(v)] = v
     return xs
@@ -199,14 +226,23 @@ def pad_chunk(
     rest = x.new_full((n%seq_len,), pad_idx)
     return torch.cat([chunks, x, rest] if pad_first else [x, chunks, rest])
 
-# %% ../../nbs/text/10_block.ipynb #652c1351
+# %% ../../nbs/text/10_block.ipynb #6669ee8a
 def _plan(tkn):
     "The description of the engine that `tkn` would make, without its vocabulary"
     from mylib.text.tokenizer import word_engine
     text = 'abc abd abe ' # enough to learn parts of words from
     if tkn.tok.kind=='words': engine = word_engine([UNK, PAD], tkn.native)
-    else: engine = SubwordTokenizer(30, tkn.tok.kind).learn(None, [text], tkn.native, 1, 30)
+    else: engine,_ = SubwordTokenizer(30, tkn.tok.kind).learn(None, [text], tkn.native, 1, 30)
     return json.loads(engine.to_str())
+
+def _without(d, *names): return {k: v for k,v in d.items() if k not in names} if isinstance(d, dict) else None
+
+def _check_plan(d, want):
+    "Raise a `UsageError` if a description differs from the wanted one in more than what is learned from texts"
+    if _without(d, 'model')!=_without(want, 'model'):
+        raise UsageError("tokenizer.json describes steps that this library does not write. Do not trust the file.")
+    if _without(d.get('model'), 'vocab', 'merges')!=_without(want['model'], 'vocab', 'merges'):
+        raise UsageError("tokenizer.json has a model that this library does not write. Do not trust the file.")
 
 def load_engine(
     tkn:Tokenizer, # Will use it
@@ -219,14 +255,9 @@ def load_engine(
     if digest is not None and hashlib.sha256(raw).hexdigest()!=digest:
         raise UsageError("tokenizer.json is not that which was exported (its checksum differs). Get the file again.")
     try: d = strict_json(raw)
-    except (ValueError, RecursionError) as e: raise UsageError(f"tokenizer.json cannot be read: {str(e)[:100]}. Export it again.") from e
-    want = _plan(tkn)
-    if not isinstance(d, dict) or {k: v for k,v in d.items() if k!='model'}!={k: v for k,v in want.items() if k!='model'}:
-        raise UsageError("tokenizer.json describes steps that this library does not write. Do not trust the file.")
-    model,wanted = d.get('model'),want['model']
-    learned = 'vocab', 'merges'
-    if not isinstance(model, dict) or {k: v for k,v in model.items() if k not in learned}!={k: v for k,v in wanted.items() if k not in learned}:
-        raise UsageError("tokenizer.json has a model that this library does not write. Do not trust the file.")
+    except (ValueError, RecursionError) as e:
+        raise UsageError(f"tokenizer.json cannot be read: {str(e)[:100]}. Export it again.") from e
+    _check_plan(d, _plan(tkn))
     try: engine = Engine.from_str(raw.decode())
     except BaseException as e: # a panic of Rust is no `Exception`
         if isinstance(e, KeyboardInterrupt): raise
@@ -235,7 +266,7 @@ def load_engine(
         raise UsageError(f"tokenizer.json lacks {UNK!r} or {PAD!r}. Export it again.")
     tkn.use(engine)
 
-# %% ../../nbs/text/10_block.ipynb #14c6f5f1
+# %% ../../nbs/text/10_block.ipynb #2c9771e7
 @part('text.NextTokenBlock')
 class NextTokenBlock(TargetBlock):
     "The next token of each token; batches are (b, seq_len) int64"
@@ -244,9 +275,10 @@ class NextTokenBlock(TargetBlock):
     text_block:TextBlock|None = None # Of the input
     @property
     def part_args(self): return {}
-    @property
-    def vocab(self): return None
-    @property
-    def n_out(self): return None if self.text_block is None else len(self.text_block.vocab)
+    def follow(self,
+        text_block:TextBlock, # Of the input
+    ):
+        "Take the vocabulary of the input, as far as that is known"
+        self.text_block,self.n_out = text_block,len(text_block.vocab) or None
     def make_loss(self): return CrossEntropyLossFlat()
     def decode(self, x, _sample): return x if self.text_block is None else self.text_block.step.decodes(x)

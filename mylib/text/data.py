@@ -11,13 +11,13 @@ Docs: https://mylib-team.github.io/mylib/text/data.html.md"""
 # %% auto #0
 __all__ = ['TextDataLoaders']
 
-# %% ../../nbs/text/12_data.ipynb #2eb46832
-from collections.abc import Callable, Sequence
+# %% ../../nbs/text/12_data.ipynb #9cf5828d
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from ..core.core import UsageError, concise
+from ..core.core import MissingFile, UsageError, concise, listed
 from ..core.delegates import delegates
 from ..data.block import CategoryBlock, MultiCategoryBlock, TransformBlock
 from ..data.column import plain_column
@@ -29,7 +29,7 @@ from ..data.loaders import DataLoaders
 from ..data.split import ColSplitter, GrandparentSplitter, RandomSplitter
 from .block import TextBlock
 
-# %% ../../nbs/text/12_data.ipynb #b1328f89
+# %% ../../nbs/text/12_data.ipynb #ac115622
 class TextDataLoaders(DataLoaders):
     "Loaders of texts with targets, or for a language model"
     @classmethod
@@ -58,7 +58,7 @@ class TextDataLoaders(DataLoaders):
         else: files,splitter = get_text_files(path),RandomSplitter(valid_pct, seed)
         text = TextBlock(tok, is_lm=is_lm, seq_len=seq_len, vocab=text_vocab, backwards=backwards, encoding=encoding)
         label = None if is_lm else choose_label(files, path, skip=1 if valid_pct is None else 0)
-        block = DataBlock(text if is_lm else (text, CategoryBlock(vocab)), get_items=lambda _path: files,
+        block = DataBlock([text] if is_lm else [text, CategoryBlock(vocab)], get_items=lambda _path: files,
                           splitter=splitter, get_y=label)
         return cls.of(block.dataloaders(path, path=path, seed=seed, **kwargs))
 
@@ -86,7 +86,7 @@ class TextDataLoaders(DataLoaders):
         splitter = RandomSplitter(valid_pct, seed) if valid_col is None else ColSplitter(valid_col)
         text_col = _names(df, text_col)
         text = TextBlock(tok, is_lm=is_lm, seq_len=seq_len, vocab=text_vocab, backwards=backwards)
-        blocks = text if is_lm else (text, _choose_target(df, label_col, label_delim, y_block))
+        blocks = [text] if is_lm else [text, _choose_target(df, label_col, label_delim, y_block)]
         get_y = None if is_lm else ColReader(label_col, label_delim=label_delim)
         block = DataBlock(blocks, splitter=splitter, get_x=ColReader(text_col), get_y=get_y)
         return cls.of(block.dataloaders(df, path=path, seed=seed, **kwargs))
@@ -105,24 +105,24 @@ class TextDataLoaders(DataLoaders):
     ) -> DataLoaders:
         "Make loaders of texts and labels in a CSV file"
         file = Path(path)/csv_fname
-        if not file.is_file(): raise UsageError(f"There is no file {file}. Check `path` and `csv_fname`.")
+        if not file.is_file(): raise MissingFile(f"There is no file {file}. Check `path` and `csv_fname`.")
         try: df = pd.read_csv(file, header=header, sep=delimiter or ',', quoting=quoting, encoding=encoding)
         except UnicodeDecodeError as e:
             raise UsageError(f"{file} is not encoded in {encoding or 'UTF-8'} ({e.reason} at byte {e.start}). "
                              "Try encoding='latin-1', or 'utf-16'.") from e
         return cls.from_df(df, path=path, **kwargs)
 
-# %% ../../nbs/text/12_data.ipynb #f2aa66b8
+# %% ../../nbs/text/12_data.ipynb #c9c4b9e2
 def _names(df, cols):
     "Return columns that are given by position as names; a single one alone"
-    found = [df.columns[c] if isinstance(c, int) and c not in df.columns else c for c in (cols if isinstance(cols, (list, tuple)) else [cols])]
-    return list(found) if len(found)>1 else found[0]
+    cols = list(cols) if isinstance(cols, (list, tuple)) else [cols]
+    found = [df.columns[c] if isinstance(c, int) and c not in df.columns else c for c in cols]
+    return found if len(found)>1 else found[0]
 
 def _choose_target(df, label_col, label_delim, y_block):
     "Return the Block for the label columns of a table"
     if y_block is not None: return y_block
     if label_delim is not None: return MultiCategoryBlock
-    cols = _names(df, label_col)
-    picked = df[cols if isinstance(cols, list) else [cols]] if set(cols if isinstance(cols, list) else [cols])<=set(df.columns) else None
-    if picked is None: return CategoryBlock # the reader of the column says what is missing
-    return guess_target({n: plain_column(picked[n]) for n in picked}, integers='categories')
+    cols = listed(_names(df, label_col))
+    if not set(cols)<=set(df.columns): return CategoryBlock # the reader of the column says what is missing
+    return guess_target({n: plain_column(df[n]) for n in cols}, integers='categories')

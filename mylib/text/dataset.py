@@ -12,13 +12,14 @@ Docs: https://mylib-team.github.io/mylib/text/dataset.html.md"""
 # %% auto #0
 __all__ = ['TextDatasets']
 
-# %% ../../nbs/text/09_dataset.ipynb #ead31f6a
+# %% ../../nbs/text/09_dataset.ipynb #6d90bb51
 import importlib
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from ..core.core import UsageError
 from ..data.block import TransformBlock
 from ..data.dataset import Datasets, item_at
 from ..data.items import ColReader
@@ -26,12 +27,13 @@ from ..data.trace import Getter
 from ..data.transform import setup_pipeline
 from .tokens import Tokens, encode_texts
 
-# %% ../../nbs/text/09_dataset.ipynb #c1742309
+# %% ../../nbs/text/09_dataset.ipynb #8df84d74
 class TextDatasets(Datasets):
     "Samples whose first slot is a text"
     by_rows = True
     def __init__(self, items:Sequence, *args, **kwargs):
-        self._shared,self._own = {},{} # of all parts; of this part
+        self._shared:dict = {} # of all parts
+        self._own:dict = {} # of this part
         super().__init__(items, *args, **kwargs)
         if self.block.is_lm: self._add_target()
 
@@ -49,16 +51,22 @@ class TextDatasets(Datasets):
 
     def _add_target(self):
         "Add the Block of the next token"
-        target = self.blocks[1] if len(self.blocks)>1 else importlib.import_module('mylib.text.block').NextTokenBlock()
-        target.text_block,self.blocks = self.block,[self.block, target]
+        kind = importlib.import_module('mylib.text.block').NextTokenBlock
+        target = self.blocks[1] if len(self.blocks)==2 else kind()
+        if len(self.blocks)>2 or not isinstance(target, kind):
+            raise UsageError(f"A language model has no target but the next token, but the blocks are {self.blocks}. "
+                             "Pass the TextBlock alone, or one without is_lm=True.")
+        target.follow(self.block)
+        self.blocks = [self.block, target]
 
     @property
     def block(self): "The `TextBlock`"; return self.blocks[0]
 
     def setup(self):
         train = [self._all, self.splits[0]]
-        if self.block.vocab is None: self.block.step.setups(_Sources(self.pipes[0], *train))
+        if not self.block.vocab: self.block.step.setups(_Sources(self.pipes[0], *train))
         for pipe in self.pipes[1:]: setup_pipeline(pipe, _Sources([], *train))
+        if self.block.is_lm: self.blocks[1].follow(self.block)
 
     @property
     def tokens(self) -> Tokens:
@@ -68,7 +76,9 @@ class TextDatasets(Datasets):
             self._shared['tokens'] = encode_texts(step.tkn, step.texts(sources), backwards=step.backwards)
         return self._shared['tokens']
     @property
-    def lengths(self) -> np.ndarray: "(n,), the tokens of each text of this part"; return self.tokens.lengths[self.positions]
+    def lengths(self) -> np.ndarray:
+        "(n,), the tokens of each text of this part"
+        return self.tokens.lengths[self.positions]
 
     def rows(self, idxs) -> tuple:
         "Return the samples at `idxs` as a batch"
@@ -89,10 +99,12 @@ class TextDatasets(Datasets):
     def subset(self, i): return self._part(super().subset(i))
     def at(self, idxs): return self._part(super().at(idxs))
     def on_items(self, items, *, with_targets=False, raw=False):
-        return super().on_items(items, with_targets=with_targets, raw=raw)
+        new = self._part(super().on_items(items, with_targets=with_targets, raw=raw))
+        new._shared = {} # other items have other tokens
+        return new
 
-# %% ../../nbs/text/09_dataset.ipynb #2a018a40
-class _Sources:
+# %% ../../nbs/text/09_dataset.ipynb #19106d4f
+class _Sources(Sequence):
     "What the Block of the first slot is given of some items: the columns of a table at once, else item by item"
     def __init__(self, pipe, items, idxs):
         self.getters,self.items,self.idxs = [f for f in pipe if isinstance(f, Getter)],items,idxs
@@ -100,14 +112,20 @@ class _Sources:
     def __getitem__(self, i): return next(self._each([self.idxs[i]]))
     def __iter__(self): return self._each(self.idxs)
     def _each(self, idxs):
-        reader = self.getters[0].f if len(self.getters)==1 else None
-        if hasattr(self.items, 'iloc') and type(reader) is ColReader and not reader.label_delim and not reader.pref and not reader.suff:
-            cols = [reader.cols] if isinstance(reader.cols, (str, int)) else list(reader.cols)
-            if all(c in self.items.columns for c in cols):
-                picked = [self.items[c].iloc[list(idxs)].tolist() for c in cols]
-                yield from (picked[0] if isinstance(reader.cols, (str, int)) else map(list, zip(*picked)))
-                return
+        cols = _plain_columns(self.getters)
+        names = [cols] if isinstance(cols, str) else cols
+        if names is not None and hasattr(self.items, 'iloc') and all(c in self.items.columns for c in names):
+            picked = [self.items[c].iloc[list(idxs)].tolist() for c in names]
+            yield from picked[0] if isinstance(cols, str) else map(list, zip(*picked))
+            return
         for i in idxs:
             x = item_at(self.items, i)
             for f in self.getters: x = f(x)
             yield x
+
+# %% ../../nbs/text/09_dataset.ipynb #2ae3ffba
+def _plain_columns(getters):
+    "Return the name or the names of the columns of which getters return the cells as they are; `None`: they do more"
+    f = getters[0].f if len(getters)==1 else None
+    is_plain = type(f) is ColReader and not (f.label_delim or f.pref or f.suff)
+    return f.cols if isinstance(f, ColReader) and is_plain and not isinstance(f.cols, int) else None

@@ -10,7 +10,9 @@ Docs: https://mylib-team.github.io/mylib/text/learner.html.md"""
 # %% auto #0
 __all__ = ['build_text_model', 'text_classifier_learner']
 
-# %% ../../nbs/text/25_learner.ipynb #d90754d5
+# %% ../../nbs/text/25_learner.ipynb #b06f6722
+from typing import Any
+
 from ..core.core import WrongType, concise
 from ..core.delegates import delegates
 from ..core.part import made_by, part
@@ -21,7 +23,7 @@ from ..train.optimizer import params
 from .block import TextBlock
 from .static import StaticEmbedding, StaticModel, split_static
 
-# %% ../../nbs/text/25_learner.ipynb #304029ca
+# %% ../../nbs/text/25_learner.ipynb #9b443593
 @part('text.model')
 def build_text_model(
     arch:str, # 'static'
@@ -35,10 +37,11 @@ def build_text_model(
     sizes = dict(n_vocab=n_vocab, dim=dim, n_out=n_out)
     wrong = [k for k,n in sizes.items() if type(n) is not int or n<1]
     if arch!='static' or wrong or type(pad_id) is not int or not 0<=pad_id<n_vocab:
-        raise WrongType(f"A model for texts cannot be made with {dict(arch=arch, **sizes, pad_id=pad_id)}. Export it again.")
+        given = str(dict(arch=arch, **sizes, pad_id=pad_id))[:200]
+        raise WrongType(f"A model for texts cannot be made with {given}. Export it again.")
     return StaticModel(n_vocab, dim, n_out, pad_id, ps)
 
-# %% ../../nbs/text/25_learner.ipynb #d5156dac
+# %% ../../nbs/text/25_learner.ipynb #c33ec931
 @concise
 @delegates(Learner)
 def text_classifier_learner(
@@ -46,7 +49,7 @@ def text_classifier_learner(
     arch:StaticEmbedding|None=None, # Which model; `None`: `StaticEmbedding()`
     n_out:int|None=None, # Number of outputs; `None`: as many as the target needs
     *,
-    lr:float|slice=5e-3, # Learning rate of fits that are given none
+    lr:float|slice=2e-3, # Learning rate of fits that are given none
     **kwargs, # To `Learner`: metrics, cbs, loss_func, ...
 ) -> Learner:
     "Make a learner that predicts the targets of texts"
@@ -54,8 +57,9 @@ def text_classifier_learner(
     if not isinstance(arch, StaticEmbedding):
         raise WrongType(f"`arch` is {arch!r}, but must be a description of a model, such as StaticEmbedding(64).")
     block = dls.blocks[0]
-    if not isinstance(block, TextBlock): raise WrongType(f"The first slot is {block!r}, not a text. Use TextDataLoaders.")
-    args = dict(arch='static', n_vocab=len(block.vocab), dim=arch.dim, n_out=count_outputs(dls, n_out),
+    if not isinstance(block, TextBlock):
+        raise WrongType(f"The first slot is {block!r}, not a text. Use TextDataLoaders.")
+    args:dict[str,Any] = dict(arch='static', n_vocab=len(block.vocab), dim=arch.dim, n_out=count_outputs(dls, n_out),
                 pad_id=block.pad_id, ps=arch.ps)
     model = build_text_model(**args)
     arch.load_(model, block.vocab)

@@ -1,9 +1,10 @@
 """Texts of similar length in a batch, and long texts as one stream
 
 A batch of texts is as long as its longest text, and a model computes all of it. `SortedDL` puts texts of similar
-length together: it shuffles, sorts pools of 50 batches by length, and shuffles the batches. All this depends only on
-the seed and the epoch. For validation all texts are sorted; `learn.get_preds` returns them in the order of the items.
-With `n_tok` a batch has as many texts as fit into that number of tokens, padding included.
+length together: it shuffles, sorts pools of 200 batches by length, give or take one percent, and shuffles the
+batches. All this depends only on the seed and the epoch. For validation all texts are sorted; `learn.get_preds`
+returns them in the order of the items. With `n_tok` a batch has as many texts as fit into that number of tokens,
+padding included.
 
 Docs: https://mylib-team.github.io/mylib/text/loader.html.md"""
 
@@ -12,18 +13,22 @@ Docs: https://mylib-team.github.io/mylib/text/loader.html.md"""
 # %% auto #0
 __all__ = ['SortedDL', 'WholeTexts', 'LMDataLoader']
 
-# %% ../../nbs/text/11_loader.ipynb #fa8f5012
+# %% ../../nbs/text/11_loader.ipynb #774b6003
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..core.core import UsageError, check_whole, generator
 from ..data.loader import DataLoader
+from ..data.order import epoch_order
 
-# %% ../../nbs/text/11_loader.ipynb #00bbf3ed
+# %% ../../nbs/text/11_loader.ipynb #642c7e1b
 class SortedDL(DataLoader):
     "Batches of texts of similar length"
+    samples:Any
+    _cuts:tuple
     def __init__(self,
         dataset, # A `mylib.text.dataset.TextDatasets`
         batch_size:int=64, # Texts in a batch
@@ -39,13 +44,21 @@ class SortedDL(DataLoader):
         if n_tok is None or not len(dataset): return
         check_whole('n_tok', n_tok)
         if n_tok<(longest := dataset.lengths.max()):
-            raise UsageError(f"`n_tok` is {n_tok}, but the longest text has {longest} tokens. Pass at least that, or bs=.")
+            raise UsageError(f"`n_tok` is {n_tok}, but the longest text has {longest} tokens. "
+                             "Pass at least that, or bs=.")
 
-    def new(self, dataset=None, **kwargs) -> 'SortedDL':
+    def new(self, dataset=None, **kwargs):
         return super().new(dataset, **{'n_tok': self.n_tok if dataset is None else None, 'sort': self.sort, **kwargs})
-    def pick(self, idxs:Sequence[int]) -> 'SortedDL':
+    def pick(self, idxs:Sequence[int]):
         return self.new(self.samples.at(idxs), batch_size=len(idxs), shuffle=False, training=False, drop_last=False,
                         num_workers=0, sort=False)
+
+    def order(self, epoch:int) -> list[int]:
+        if not self.sort or not self.shuffle: return super().order(epoch)
+        gen = generator(self.seed, epoch, 'order')
+        near = 0.99+0.02*torch.rand(self.n, generator=gen) # for other batches each epoch
+        sizes = (torch.as_tensor(self.samples.lengths)*near).tolist()
+        return epoch_order(self.n, gen, sizes, self.batch_size or 1, pool=200)
 
     def cuts(self, epoch:int) -> list[list[int]]:
         if self.n_tok is None: return super().cuts(epoch)
@@ -53,13 +66,17 @@ class SortedDL(DataLoader):
         return self._cuts[1]
     def _cut_by_tokens(self, order, epoch):
         "Cut an order into batches of at most `n_tok` tokens, and shuffle them"
-        sizes,batches,longest = self.samples.lengths,[[]],1
+        sizes,most,longest = self.samples.lengths,self.n_tok or 0,1
+        batches:list[list[int]] = [[]]
         for i in order:
             longest = max(longest, int(sizes[i]))
-            if (len(batches[-1])+1)*longest>self.n_tok: batches,longest = [*batches, []] if batches[-1] else batches,int(sizes[i])
+            if batches[-1] and (len(batches[-1])+1)*longest>most:
+                batches.append([])
+                longest = int(sizes[i])
             batches[-1].append(i)
         if not self.shuffle: return batches
-        return [batches[k] for k in torch.randperm(len(batches), generator=generator(self.seed, epoch, 'cuts')).tolist()]
+        gen = generator(self.seed, epoch, 'cuts')
+        return [batches[k] for k in torch.randperm(len(batches), generator=gen).tolist()]
     def __len__(self): return super().__len__() if self.n_tok is None else len(self.cuts(self.epoch))
 
     @property
@@ -70,7 +87,8 @@ class SortedDL(DataLoader):
         return 1-sum(int(sizes[o].sum()) for o in self.cuts(self.epoch) if len(o))/max(1, most)
     def __repr__(self):
         of = f'{self.batch_size}' if self.n_tok is None else f'up to {self.n_tok} tokens'
-        return f"SortedDL: {self.n} texts in {len(self)} batches of {of}" + (f", {self.padding:.1%} padding" if self.n else '')
+        padding = f', {self.padding:.1%} padding' if self.n else ''
+        return f"SortedDL: {self.n} texts in {len(self)} batches of {of}{padding}"
 
 # %% ../../nbs/text/11_loader.ipynb #c1d6bd41
 class WholeTexts(DataLoader):
@@ -79,9 +97,11 @@ class WholeTexts(DataLoader):
         (x,) = super()._load(idxs, repeats, epoch)
         return x,torch.cat([x[:,1:], x.new_full((len(x), 1), self.samples.block.pad_id)], 1)
 
-# %% ../../nbs/text/11_loader.ipynb #e79481fb
+# %% ../../nbs/text/11_loader.ipynb #cfab1289
 class LMDataLoader(DataLoader):
     "Batches of a stream of texts, (bs, seq_len), and the same one token later"
+    samples:Any
+    _stream:tuple
     def __init__(self,
         dataset, # A `mylib.text.dataset.TextDatasets`
         batch_size:int=64, # Rows
@@ -102,11 +122,11 @@ class LMDataLoader(DataLoader):
     def row_len(self) -> int:
         "Tokens of a row in an epoch"
         return max(0, (int(self.samples.lengths.sum())-1)//(self.batch_size or 1))
-    def __len__(self): return -(-self.row_len//self.seq_len)
+    def __len__(self): return (self.row_len+self.seq_len-1)//self.seq_len
     def __repr__(self):
         return (f"LMDataLoader: {self.n} texts as {self.batch_size} rows of {self.row_len} tokens, "
                 f"{len(self)} batches of {self.seq_len}")
-    def new(self, dataset=None, **kwargs) -> 'LMDataLoader':
+    def new(self, dataset=None, **kwargs):
         return super().new(dataset, **{'seq_len': self.seq_len, **kwargs})
 
     def stream(self,
@@ -116,13 +136,14 @@ class LMDataLoader(DataLoader):
         "Return the tokens at some places of the stream of `epoch`"
         if self._stream[0]!=epoch:
             texts = self.samples.positions[np.asarray(self.order(epoch), dtype=np.int64)]
-            self._stream = epoch,(self.samples.tokens.offsets[texts], np.cumsum([0, *self.samples.tokens.lengths[texts]]))
+            tokens = self.samples.tokens
+            self._stream = epoch,(tokens.offsets[texts], np.cumsum([0, *tokens.lengths[texts]]))
         starts,sums = self._stream[1]
         at = np.searchsorted(sums, places, side='right')-1
         return torch.from_numpy(self.samples.tokens.flat[starts[at]+places-sums[at]].astype(np.int64))
 
     def raw_batches(self, epoch:int, start:int) -> Iterator:
-        rows = np.arange(self.batch_size or 1)[:,None]*self.row_len
+        rows:Any = np.arange(self.batch_size or 1)[:,None]*self.row_len
         if self.shard is not None: rows = rows[self.shard[0]::self.shard[1]]
         for b in range(start, len(self)):
             n = min(self.seq_len, self.row_len-b*self.seq_len)

@@ -15,8 +15,8 @@ __all__ = ['UNK', 'PAD', 'BOS', 'EOS', 'FLD', 'TK_REP', 'TK_WREP', 'TK_UP', 'TK_
            'substitutes', 'fix_html', 'replace_rep', 'replace_wrep', 'spec_add_spaces', 'rm_useless_spaces',
            'replace_all_caps', 'replace_maj', 'lowercase', 'apply_rules', 'trace_rules']
 
-# %% ../../nbs/text/01_rules.ipynb #e3321939
-import functools, html, re
+# %% ../../nbs/text/01_rules.ipynb #1a314cfd
+import functools, html, operator, re
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
@@ -28,13 +28,13 @@ from ..core.part import part
 UNK,PAD,BOS,EOS,FLD = 'xxunk','xxpad','xxbos','xxeos','xxfld'
 TK_REP,TK_WREP,TK_UP,TK_MAJ = 'xxrep','xxwrep','xxup','xxmaj'
 
-# %% ../../nbs/text/01_rules.ipynb #5b34b102
+# %% ../../nbs/text/01_rules.ipynb #d449b3b0
 def _replace(text, old, new):
     if isinstance(old, str): return text.replace(old, new)
     return old.sub(new, text)
 
 def substitutes(
-    *edits:tuple, # (what, by what): a text or a compiled pattern, and a text, or for a pattern a function of the match
+    *edits:tuple, # (what, by what): a text or a pattern, and a text, or for a pattern a function of the match
     only:Callable|None=None, # From a text to whether it may have something to replace; `None`: look for it
 ) -> Callable: # Decorator of a function that has a docstring and no body
     "Make a rule of substitutions that are applied one after the other"
@@ -44,20 +44,20 @@ def substitutes(
             if only is None or only(t):
                 for old,new in edits: t = _replace(t, old, new)
             return t
-        _rule.edits = edits
+        setattr(_rule, 'edits', edits)
         return _rule
     return _decorate
 
-# %% ../../nbs/text/01_rules.ipynb #0350155e
+# %% ../../nbs/text/01_rules.ipynb #306ae2da
 _html = {'#39;': "'", 'amp;': '&', '#146;': "'", 'nbsp;': ' ', '#36;': '$', '\\n': '\n', 'quot;': "'", '<br />': '\n',
          '\\"': '"', '<unk>': UNK, ' @.@ ': '.', ' @-@ ': '-', '...': ' …'}
 _entity = re.compile(r'&(#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)')
 
 @part('text.fix_html')
 @substitutes(*_html.items(), (_entity, lambda m: html.unescape(m[0])))
-def fix_html(t:str) -> str: "Replace leftovers of HTML and of other programs by the characters that they stand for"
+def fix_html(t:str): "Replace leftovers of HTML and of other programs by the characters that they stand for"
 
-# %% ../../nbs/text/01_rules.ipynb #6fd378ac
+# %% ../../nbs/text/01_rules.ipynb #6e46114a
 _rep = re.compile(r'(\S)(\1{2,})')
 _wrep = re.compile(r'(?:\s|^)(\w+)\s+((?:\1\s+)+)\1(\s|\W|$)')
 
@@ -69,45 +69,45 @@ def _has_run(t):
 def _has_twice(t):
     "May `t` have the same word twice in a row?"
     words = t.split()
-    return any(a==b for a,b in zip(words, words[1:]))
+    return any(map(operator.eq, words, words[1:]))
 
 @part('text.replace_rep')
 @substitutes((_rep, lambda m: f' {TK_REP} {len(m[0])} {m[1]} '), only=_has_run)
-def replace_rep(t:str) -> str: "Replace a character that is repeated three times or more: 'cccc' by 'xxrep 4 c'"
+def replace_rep(t:str): "Replace a character that is repeated three times or more: 'cccc' by 'xxrep 4 c'"
 
 @part('text.replace_wrep')
 @substitutes((_wrep, lambda m: f' {TK_WREP} {len(m[2].split())+2} {m[1]} {m[3]}'), only=_has_twice)
-def replace_wrep(t:str) -> str: "Replace a word that is repeated three times or more: 'no no no' by 'xxwrep 3 no'"
+def replace_wrep(t:str): "Replace a word that is repeated three times or more: 'no no no' by 'xxwrep 3 no'"
 
-# %% ../../nbs/text/01_rules.ipynb #73cb45d5
+# %% ../../nbs/text/01_rules.ipynb #43609c7c
 @part('text.spec_add_spaces')
 @substitutes((re.compile(r'([/#\\])'), r' \1 '))
-def spec_add_spaces(t:str) -> str: "Add blanks around '/', '#' and the backslash"
+def spec_add_spaces(t:str): "Add blanks around '/', '#' and the backslash"
 
 @part('text.rm_useless_spaces')
 @substitutes((re.compile(' {2,}'), ' '))
-def rm_useless_spaces(t:str) -> str: "Remove repeated blanks"
+def rm_useless_spaces(t:str): "Remove repeated blanks"
 
-# %% ../../nbs/text/01_rules.ipynb #85bf05f8
+# %% ../../nbs/text/01_rules.ipynb #25e90614
 def _lowered(mark):
     "Return a function of a match that marks a word of more than one character, and puts it into lower case"
     return lambda m: f"{mark+' ' if len(m[0])>1 else ''}{m[0].lower()}"
 
 @part('text.replace_all_caps')
 @substitutes((re.compile(r'(?<!\S)[A-Z]+[^a-z\s]*(?!\S)'), _lowered(TK_UP)))
-def replace_all_caps(t:str) -> str: "Put words in capitals into lower case, with 'xxup' before them"
+def replace_all_caps(t:str): "Put words in capitals into lower case, with 'xxup' before them"
 
 @part('text.replace_maj')
 @substitutes((re.compile(r'(?<!\S)[A-Z][^A-Z\s]*(?!\S)'), _lowered(TK_MAJ)))
-def replace_maj(t:str) -> str: "Put words that begin with a capital into lower case, with 'xxmaj' before them"
+def replace_maj(t:str): "Put words that begin with a capital into lower case, with 'xxmaj' before them"
 
 @part('text.lowercase')
 @substitutes((re.compile(r'\s+\Z'), ''), (re.compile(r'\A\s*'), f'{BOS} '),
              (re.compile(r'\S+'), lambda m: m[0].lower()))
-def lowercase(t:str) -> str: "Put a text into lower case, with 'xxbos' at its beginning and no blanks at its end"
+def lowercase(t:str): "Put a text into lower case, with 'xxbos' at its beginning and no blanks at its end"
 
-# %% ../../nbs/text/01_rules.ipynb #55ff6a2e
-last_rules = spec_add_spaces, rm_useless_spaces, replace_all_caps, replace_maj, lowercase # what a tokenizer can do itself
+# %% ../../nbs/text/01_rules.ipynb #f39175c5
+last_rules = spec_add_spaces, rm_useless_spaces, replace_all_caps, replace_maj, lowercase # engines can do these
 
 defaults = SimpleNamespace(
     text_spec_tok=[UNK, PAD, BOS, EOS, FLD, TK_REP, TK_WREP, TK_UP, TK_MAJ],
@@ -121,12 +121,13 @@ def apply_rules(
     for f in rules: text = f(text)
     return text
 
-# %% ../../nbs/text/01_rules.ipynb #9f8abc5e
+# %% ../../nbs/text/01_rules.ipynb #5c44795d
 def _trace_edit(text, starts, ends, old, new):
     "Apply one substitution; return the text, and the beginning and end of the source of each character"
     pattern = re.compile(re.escape(old)) if isinstance(old, str) else old
     fill = new if callable(new) else (lambda m: new) if isinstance(old, str) else lambda m: m.expand(new)
-    pieces,s,e,at = [],[],[],0
+    pieces:list[str] = []
+    s,e,at = [],[],0
     for m in pattern.finditer(text):
         a,b,by = m.start(),m.end(),fill(m)
         pieces += text[at:a],by

@@ -12,17 +12,18 @@ Docs: https://mylib-team.github.io/mylib/text/static.html.md"""
 # %% auto #0
 __all__ = ['StaticModel', 'split_static', 'StaticEmbedding']
 
-# %% ../../nbs/text/20_static.ipynb #ee22e1a6
+# %% ../../nbs/text/20_static.ipynb #b5d1410b
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..core.core import MissingFile, UsageError, check_whole, warn
 from ..nn.layers import Module
 
-# %% ../../nbs/text/20_static.ipynb #48e690e9
+# %% ../../nbs/text/20_static.ipynb #f8a5c3cd
+_scale = 5.
+
 class StaticModel(Module):
     "The mean of the embeddings of a text, and a linear layer"
     def __init__(self,
@@ -33,8 +34,8 @@ class StaticModel(Module):
         ps:float=0., # Dropout of the mean, 0 to 1
     ):
         self.n_vocab,self.pad_id = n_vocab,pad_id
-        self.emb = nn.Embedding(n_vocab, dim)
-        nn.init.normal_(self.emb.weight, std=dim**-0.5)
+        self.emb = nn.EmbeddingBag(n_vocab, dim, mode='sum')
+        nn.init.normal_(self.emb.weight, std=dim**-0.5/_scale)
         self.drop,self.head = nn.Dropout(ps),nn.Linear(dim, n_out)
 
     def pooled(self,
@@ -42,8 +43,7 @@ class StaticModel(Module):
     ): # (b, dim)
         "Return the mean of the embeddings of each text; zeros for a text without tokens"
         is_text = (x!=self.pad_id).to(self.emb.weight.dtype)
-        total = F.embedding_bag(x, self.emb.weight, mode='sum', per_sample_weights=is_text)
-        return total/is_text.sum(1, keepdim=True).clamp(min=1)
+        return _scale*self.emb(x, per_sample_weights=is_text)/is_text.sum(1, keepdim=True).clamp(min=1)
     def forward(self, x): # (b, length) int64 -> (b, n_out)
         return self.head(self.drop(self.pooled(x)))
 
@@ -53,7 +53,7 @@ def split_static(
     "Return the layer groups: the embeddings, and the head"
     return [list(model.emb.parameters()), list(model.head.parameters())]
 
-# %% ../../nbs/text/20_static.ipynb #335893a6
+# %% ../../nbs/text/20_static.ipynb #da625b9c
 class StaticEmbedding:
     "Describes a bag of embeddings"
     def __init__(self,
@@ -61,7 +61,8 @@ class StaticEmbedding:
         ps:float=0., # Dropout of the mean, 0 to 1
     ):
         check_whole('dim', dim)
-        self.dim,self.ps,self.vectors = dim,ps,None
+        self.dim,self.ps = dim,ps
+        self.vectors:tuple|None = None # token to row, and the rows
 
     @classmethod
     def from_pretrained(cls,
@@ -87,9 +88,10 @@ class StaticEmbedding:
         if len(known)<len(vocab)/10:
             warn(f"Of {len(vocab):,} tokens {len(known):,} have a vector; the others start at random. "
                  "Use vectors of words in lower case, of the same language.")
-        with torch.no_grad(): model.emb.weight[known] = vectors[[at[i] for i in known]].to(model.emb.weight.dtype)
+        rows = vectors[[at[i] for i in known]].to(model.emb.weight.dtype)
+        with torch.no_grad(): model.emb.weight[known] = rows/_scale
 
-# %% ../../nbs/text/20_static.ipynb #efd106c4
+# %% ../../nbs/text/20_static.ipynb #8516602a
 def _read_vectors(path):
     "Return the tokens of a folder, token to row, and their vectors"
     from safetensors.torch import load_file
@@ -102,7 +104,9 @@ def _read_vectors(path):
     except Exception as e: raise UsageError(f"{path} cannot be read: {str(e)[:200]}. Get it again.") from e
     matrices = [o for o in found.values() if o.ndim==2]
     if len(matrices)!=1:
-        raise UsageError(f"{path} has {len(matrices)} matrices, but vectors are one. Pass a folder of static embeddings.")
-    if max(o2i.values(), default=-1)>=len(matrices[0]):
-        raise UsageError(f"{path} has {len(matrices[0]):,} vectors, but tokens up to {max(o2i.values()):,}. Get it again.")
+        raise UsageError(f"{path} has {len(matrices)} matrices, but vectors are one. "
+                         "Pass a folder of static embeddings.")
+    most = max(o2i.values(), default=-1)
+    if most>=len(matrices[0]):
+        raise UsageError(f"{path} has {len(matrices[0]):,} vectors, but tokens up to {most:,}. Get it again.")
     return o2i,matrices[0]

@@ -54,7 +54,7 @@ def _new_array(parts, n, dtype, budget):
     for o in parts: flat[at:at+len(o)] = o; at += len(o)
     return flat
 
-# %% ../../nbs/text/05_tokens.ipynb #09131647
+# %% ../../nbs/text/05_tokens.ipynb #236060be
 def encode_texts(
     tkn, # A `mylib.text.tokenizer.Tokenizer` with a vocabulary
     texts:Sequence[str], # The texts
@@ -63,12 +63,20 @@ def encode_texts(
 ) -> Tokens:
     "Encode the texts of a set"
     dtype = np.uint16 if len(tkn.vocab)<=2**16 else np.int32
-    parts,lengths = [],[]
-    for at in range(0, len(texts), 500):
-        found = [[tkn.begin, *tkn.ids_of(tkn.pieces(t))] for t in texts[at:at+500]]
-        lengths += [sum(map(len, o)) for o in found]
-        if backwards: found = [[o[::-1] for o in reversed(f)] for f in found]
-        parts.append(np.concatenate(list(itertools.chain.from_iterable(found))).astype(dtype))
-    n = sum(lengths)
-    flat = _new_array(parts, n, dtype, free_memory()//10 if budget is None else budget)
-    return Tokens(flat, np.cumsum([0, *lengths], dtype=np.int64))
+    found = [_encode_some(tkn, texts[at:at+500], dtype) for at in range(0, len(texts), 500)]
+    lengths = np.concatenate([np.empty(0, np.int64), *(n for _,n in found)])
+    flat = _new_array([o for o,_ in found], lengths.sum(), dtype, free_memory()//10 if budget is None else budget)
+    tokens = Tokens(flat, np.concatenate([[0], lengths.cumsum()]).astype(np.int64))
+    if backwards:
+        for i in range(len(tokens)): tokens[i][:] = tokens[i][::-1].copy()
+    return tokens
+
+def _encode_some(tkn, texts, dtype):
+    "Return the tokens of some texts, one after the other, and how many each has"
+    prepared = [tkn.pieces(t) for t in texts]
+    found = tkn.ids_of(itertools.chain.from_iterable(prepared))
+    sums = np.concatenate([[0], np.cumsum(np.fromiter(map(len, found), np.int64, len(found)))])
+    ends = sums[np.cumsum([0, *map(len, prepared)])]
+    flat = np.concatenate([np.empty(0, dtype), *found]).astype(dtype)
+    begin:np.ndarray = np.repeat(tkn.begin, len(texts)) # what each text begins with
+    return np.insert(flat, np.repeat(ends[:-1], len(tkn.begin)), begin),np.diff(ends)+len(tkn.begin)
