@@ -31,8 +31,8 @@ def _tables():
     return found,loose
 
 _table,_loose_args = _tables()
-model_names = ('vision.model', 'vision.unet', 'tabular.model', 'tabular.collab_model', 'text.model', 'text.language_model', 'text.classifier', 'nn.simple_cnn',
-               'nn.small_resnet', 'nn.xresnet')
+model_names = ('vision.model', 'vision.unet', 'tabular.model', 'tabular.collab_model', 'text.model', 'text.classifier',
+               'text.language_model', 'nn.simple_cnn', 'nn.small_resnet', 'nn.xresnet')
 
 # %% ../../nbs/deploy/00_parts.ipynb #f43c2ec4
 def part_names() -> list[str]:

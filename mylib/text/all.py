@@ -12,8 +12,9 @@ __all__ = ['UNK', 'PAD', 'BOS', 'EOS', 'FLD', 'TK_REP', 'TK_WREP', 'TK_UP', 'TK_
            'trace_rules', 'fix_html', 'replace_rep', 'replace_wrep', 'spec_add_spaces', 'rm_useless_spaces',
            'replace_all_caps', 'replace_maj', 'lowercase', 'WordTokenizer', 'SubwordTokenizer', 'Tokenizer',
            'make_vocab', 'first', 'coll_repr', 'tokenize1', 'parallel_tokenize', 'Numericalize', 'TextBlock',
-           'pad_input', 'pad_chunk', 'SortedDL', 'LMDataLoader', 'TextDataLoaders', 'StaticEmbedding',
-           'text_classifier_learner']
+           'pad_input', 'pad_chunk', 'SortedDL', 'LMDataLoader', 'TextDataLoaders', 'StaticEmbedding', 'AWD_LSTM',
+           'Transformer', 'RNNCallback', 'generate', 'next_probs', 'language_model_learner', 'write_text',
+           'TextLearner', 'LMLearner', 'text_classifier_learner']
 
 # %% ../../nbs/text/99_all.ipynb #f7945032
 from ..data import all as data_face
@@ -28,6 +29,11 @@ from .block import TextBlock, pad_input, pad_chunk
 from .loader import SortedDL, LMDataLoader
 from .data import TextDataLoaders
 from .static import StaticEmbedding
+from .awd_lstm import AWD_LSTM
+from .transformer import Transformer
+from .carry import RNNCallback
+from .generate import generate, next_probs
+from .write import LMLearner, TextLearner, language_model_learner, write_text
 from .learner import text_classifier_learner
 
 # %% ../../nbs/text/99_all.ipynb #834c870f
@@ -39,4 +45,5 @@ _all_ = ['UNK', 'PAD', 'BOS', 'EOS', 'FLD', 'TK_REP', 'TK_WREP', 'TK_UP', 'TK_MA
          'replace_all_caps', 'replace_maj', 'lowercase', 'WordTokenizer', 'SubwordTokenizer', 'Tokenizer',
          'make_vocab', 'first', 'coll_repr', 'tokenize1', 'parallel_tokenize', 'Numericalize', 'TextBlock',
          'pad_input', 'pad_chunk', 'SortedDL', 'LMDataLoader', 'TextDataLoaders', 'StaticEmbedding',
-         'text_classifier_learner']
+         'AWD_LSTM', 'Transformer', 'RNNCallback', 'generate', 'next_probs', 'language_model_learner', 'write_text',
+         'TextLearner', 'LMLearner', 'text_classifier_learner']

@@ -29,25 +29,29 @@ def _count_rows(state):
     if isinstance(state, Tensor): return len(state)
     return next(filter(None, map(_count_rows, state)), 0) if isinstance(state, (tuple, list)) else 0
 
-# %% ../../nbs/text/33_carry.ipynb #748c9fc6
+# %% ../../nbs/text/33_carry.ipynb #d4773d8d
 class RNNCallback(Changer):
     "Hands the state of a `LanguageModel` from batch to batch, and regularizes its activations"
+    _read:Tensor|None
+    _given:Tensor|None
     def __init__(self,
         alpha:float=2., # Weight of the penalty for large activations, 0 or more
         beta:float=1., # Weight of the penalty for jumps between steps, 0 or more
     ):
         if min(alpha, beta)<0: raise UsageError(f"`alpha` is {alpha} and `beta` {beta}, but both must be 0 or more.")
-        self.alpha,self.beta,self.hooks = alpha,beta,[]
+        self.alpha,self.beta = alpha,beta
+        self.hooks:list = []
         self._forget()
 
     def _forget(self):
         for o in self.hooks: o.remove()
-        self.state,self._read,self._given,self.hooks = None,None,None,[]
+        self.hooks.clear()
+        self.state = self._read = self._given = None
     def _listen(self, run):
         self._forget()
         encoder,decoder = run.model[0],run.model[1]
-        self.hooks = [encoder.register_forward_pre_hook(self._before), encoder.register_forward_hook(self._after),
-                      decoder.output_dp.register_forward_hook(self._decoding)]
+        self.hooks += [encoder.register_forward_pre_hook(self._before), encoder.register_forward_hook(self._after),
+                       decoder.output_dp.register_forward_hook(self._decoding)]
     def _before(self, _encoder, args): # other texts, such as a smaller last batch, begin anew
         return args[0],self.state if _count_rows(self.state)==len(args[0]) else None
     def _after(self, _encoder, _args, out): self._read,self.state = out[0],_detached(out[1])
@@ -58,7 +62,7 @@ class RNNCallback(Changer):
     def before_train(self, run): self._listen(run)
     def before_valid(self, run): self._listen(run)
     def after_loss(self, run):
-        if not run.training: return
+        if not run.training or self._read is None or self._given is None: return
         run.loss = run.loss + self.alpha*self._given.float().pow(2).mean()
         if self._read.shape[1]>1: run.loss = run.loss + self.beta*self._read.float().diff(dim=1).pow(2).mean()
     def after_train(self, _run): self._forget()

@@ -54,7 +54,7 @@ class LanguageModel(nn.Sequential):
         x,state = self[0](ids, state)
         return self[1](x[:,-1:])[:,0],state
 
-# %% ../../nbs/text/32_language.ipynb #2bf9bad7
+# %% ../../nbs/text/32_language.ipynb #7b9a1320
 encoders = dict(awd_lstm=AWD_LSTM, transformer=Transformer)
 _drops = dict(awd_lstm=('hidden_p', 'input_p', 'embed_p', 'weight_p'), transformer=('p',))
 
@@ -62,13 +62,12 @@ def encoder_name(
     arch:str|Callable, # A name of `encoders`, or one of its classes
 ) -> str:
     "Return the name of an architecture for text"
-    if isinstance(arch, type): return next((k for k,v in encoders.items() if v is arch), None) or _no_arch(arch)
-    check_option('arch', arch, list(encoders))
-    return arch
-
-def _no_arch(arch):
-    raise UsageError(f"`arch` is {getattr(arch, '__name__', arch)}, but must be one of "
-                     f"{', '.join(o.__name__ for o in encoders.values())}.")
+    if isinstance(arch, str): check_option('arch', arch, list(encoders))
+    found = [k for k,v in encoders.items() if arch in (k, v)]
+    if not found:
+        raise UsageError(f"`arch` is {getattr(arch, '__name__', arch)}, but must be one of "
+                         f"{', '.join(o.__name__ for o in encoders.values())}.")
+    return found[0]
 
 # %% ../../nbs/text/32_language.ipynb #e6a34221
 def build_encoder(

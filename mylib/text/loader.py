@@ -93,6 +93,7 @@ class SortedDL(DataLoader):
 # %% ../../nbs/text/11_loader.ipynb #c1d6bd41
 class WholeTexts(DataLoader):
     "Batches of whole texts, and the same one token later"
+    samples:Any
     def _load(self, idxs, repeats, epoch):
         (x,) = super()._load(idxs, repeats, epoch)
         return x,torch.cat([x[:,1:], x.new_full((len(x), 1), self.samples.block.pad_id)], 1)

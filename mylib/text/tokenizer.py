@@ -76,7 +76,7 @@ class WordTokenizer:
 
     def learn(self, pieces, _texts, with_last_rules, min_freq, max_vocab):
         "Choose the vocabulary by the counts of distinct pieces; return the engine, and the numbers of these pieces"
-        every,count = word_engine([UNK], with_last_rules),Counter()
+        every,count = word_engine([UNK], with_last_rules),Counter[str]()
         norm,split = every.normalizer,every.pre_tokenizer.pre_tokenize_str
         found = {p: [o for o,_ in split(norm.normalize_str(p) if norm else p)] for p in pieces}
         for p,n in pieces.items():

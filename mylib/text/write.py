@@ -12,9 +12,10 @@ Docs: https://mylib-team.github.io/mylib/text/write.html.md"""
 # %% auto #0
 __all__ = ['write_text', 'split_language', 'TextLearner', 'LMLearner', 'check_pretrained', 'language_model_learner']
 
-# %% ../../nbs/text/41_write.ipynb #8df737dc
+# %% ../../nbs/text/41_write.ipynb #40c50b9d
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,7 +53,7 @@ def write_text(
     new = generate(learn.model, ids[None].to(learn.device), n_words, generator(seed), banned=banned, **how)
     return block.step.decodes(torch.cat([ids, *new]))
 
-# %% ../../nbs/text/41_write.ipynb #9418b270
+# %% ../../nbs/text/41_write.ipynb #0f0fbc29
 def split_language(
     model, # A `LanguageModel`
 ) -> list: # Lists of parameters
@@ -66,7 +67,7 @@ class TextLearner(Learner):
     @property
     def encoder(self):
         "What reads a text: the first part of a language model, or what is inside the first part of a classifier"
-        first = self.model[0]
+        first:Any = self.model[0]
         return first if hasattr(first, 'vocab_sz') else first.encoder
 
     @concise
@@ -82,9 +83,11 @@ class TextLearner(Learner):
     def load_encoder(self,
         file:str|Path, # Name in the folder for models, or the path of a file
     ) -> 'TextLearner': # itself
-        "Load an encoder that was saved; its words may have had other numbers"
+        "Load an encoder that was saved, and freeze it; its words may have had other numbers"
         path = Path(file) if Path(file).is_file() else self._model_file(file)
-        load_encoder_(self.encoder, *read_encoder(path), self.dls.blocks[0].vocab)
+        state,then = read_encoder(path)
+        load_encoder_(self.encoder, state, then, self.dls.blocks[0].vocab)
+        self.freeze()
         return self
 
 class LMLearner(TextLearner):
@@ -98,7 +101,7 @@ class LMLearner(TextLearner):
         "Go on in a text"
         return write_text(self, item, n_words, **how)
 
-# %% ../../nbs/text/41_write.ipynb #01b6b61c
+# %% ../../nbs/text/41_write.ipynb #5b7c772e
 def check_pretrained(
     pretrained, # What a user passed
 ):
@@ -134,5 +137,5 @@ def language_model_learner(
     model = build_language_model(name, len(block.vocab), drop_mult=drop_mult, pad_token=block.pad_id, **(config or {}))
     learn = LMLearner(dls, model, lr=lr, splitter=params if pretrained is None else split_language,
                       cbs=[RNNCallback(alpha, beta), *listed(cbs)], **kwargs)
-    if pretrained is not None: learn.load_encoder(pretrained).freeze()
+    if pretrained is not None: learn.load_encoder(pretrained)
     return learn
