@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..core.core import UnknownName, UsageError, listed, warn
 from ..core.text import visible
-from ..core.part import part
+from ..core.part import Member, part
 from ..core.values import json_list
 from .transform import Pipeline, Transform
 from .stack import stack_values
@@ -98,6 +98,10 @@ class TransformBlock:
         return {}
 
     @property
+    def members(self) -> Sequence[Member]:
+        "What an exported model keeps as files of their own"
+        return ()
+    @property
     def vocab(self):
         "The categories, or `None`"
         return next((f.vocab for f in self.type_tfms if getattr(f, 'vocab', None) is not None), None)
@@ -109,6 +113,7 @@ class InputBlock(TransformBlock):
     "A slot that a model is given"
     only_first = False # Must it be the first slot?
     try_weights = False # Is a loaded model tried with its weights too, not only with their shapes?
+    dataset_type:Callable|None = None # Makes the dataset if this is the first slot, as `Datasets` does; `None`: that
     answer:Callable|None = None # Makes a report of the inputs, a batch of one, and the decoded prediction
 
     def blank(self):

@@ -168,7 +168,8 @@ class DataBlock:
         blocks = [copy.deepcopy(_create_block(b)) for b in self.blocks]
         tfms = [[*([g] if g else []), *b.type_tfms] for g,b in zip(self._make_getters(), blocks)]
         _check_targets(items, tfms[self.n_inp:])
-        dsets = Datasets(items, tfms, splits, self.n_inp, blocks=blocks, do_setup=False)
+        make = getattr(blocks[0], 'dataset_type', None) or Datasets
+        dsets = make(items, tfms, splits, self.n_inp, blocks=blocks, do_setup=False)
         try: dsets.setup()
         except UsageError: raise
         except Exception as e: raise _find_bad_item(dsets, e) from e

@@ -14,6 +14,7 @@ __all__ = ['DataLoader']
 import copy, os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
+from itertools import islice, repeat
 
 import torch
 from torch import Tensor
@@ -257,16 +258,23 @@ class DataLoader(Loader):
         gen = generator(self.seed, epoch, 'order') if self.shuffle else None
         return epoch_order(self.n, gen, self.sort_by, self.batch_size or 1, self.weights)
 
+    def cuts(self,
+        epoch:int, # Number of the epoch
+    ) -> list[list[int]]:
+        "Return the positions of the samples of each batch of `epoch`"
+        bs,order = self.batch_size or 1,self.order(epoch)
+        return [order[b*bs:(b+1)*bs] for b in range(len(self))]
+
     def raw_batches(self,
         epoch:int, # Number of the epoch
         start:int, # The first batch to yield
     ) -> Iterator:
         "Iterate over the batches as they are loaded: on the CPU, without batch transforms"
-        bs,order = self.batch_size or 1,self.order(epoch)
         if self.shelf is not None: self.shelf.refresh()
-        repeats = [0]*len(order) if self.weights is None else count_repeats(order)
-        at = [slice(b*bs, (b+1)*bs) for b in range(start, len(self))]
-        chunks = [(take_shard(order[o], self.shard), take_shard(repeats[o], self.shard)) for o in at]
+        cuts = self.cuts(epoch)
+        counts = iter(repeat(0) if self.weights is None else count_repeats([i for o in cuts for i in o]))
+        repeats = [list(islice(counts, len(o))) for o in cuts]
+        chunks = [(take_shard(o, self.shard), take_shard(r, self.shard)) for o,r in zip(cuts, repeats)][start:]
         is_kept = self.shelf is not None and self.shelf.has(self.samples.positions)
         loaded = in_threads(lambda o: self._load(o[0], o[1], epoch), chunks, 0 if is_kept else self.num_workers)
         with closing(loaded): # in the destructor of a generator, Ctrl-C would be lost

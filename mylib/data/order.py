@@ -26,13 +26,14 @@ def epoch_order(
     sort_by:Sequence|None=None, # One number a sample; batches have samples with similar numbers then
     batch_size:int=1, # Samples in a batch, if they are sorted
     weights:Sequence|None=None, # One number a sample: how often to draw it, compared to others; only with `gen`
+    pool:int=50, # How many batches are sorted together: more have less differences within, and are less random
 ) -> list[int]:
     "Return the positions of the samples in the order of an epoch"
     if gen is not None and weights is not None: return _draw(n, gen, weights)
     sizes = None if sort_by is None else list(sort_by) # by position, also of a pandas series
     if gen is None: return list(range(n)) if sizes is None else _largest_first(range(n), sizes)
     order = torch.randperm(n, generator=gen).tolist()
-    return order if sizes is None else _sort_by_size(order, gen, sizes, batch_size)
+    return order if sizes is None else _sort_by_size(order, gen, sizes, batch_size, pool)
 
 def _draw(n, gen, weights):
     "Draw `n` positions, each as often on average as its weight says"
@@ -42,7 +43,7 @@ def _draw(n, gen, weights):
 
 def _largest_first(idxs, sizes): return sorted(idxs, key=lambda i: sizes[i], reverse=True)
 
-def _sort_by_size(order, gen, sizes, bs, pool=50):
+def _sort_by_size(order, gen, sizes, bs, pool):
     "Rearrange a random order so that batches have samples of similar size; a smaller batch stays last"
     pools = [_largest_first(order[at:at+pool*bs], sizes) for at in range(0, len(order), pool*bs)]
     order = [i for p in pools for i in p]

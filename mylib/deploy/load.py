@@ -245,8 +245,8 @@ def load_learner(
     "A learner from an exported file; nothing in it is run as code, and nothing is fetched"
     file,given = Path(fname),{**(parts or {}), **({} if model is None else {'model': model})}
     with _named(file), open_bundle(file) as bundle:
-        given = {**{f'member {k}': o for k,o in bundle.members.items()}, **given}
-        learn = _learner(file, bundle.description, given, torch.device('cpu') if cpu else default_device())
+        known = {**{f'member {k}': o for k,o in bundle.members.items()}, **given}
+        learn = _learner(file, bundle.description, known, torch.device('cpu') if cpu else default_device())
         learn.model = _model(file, bundle, learn, given)
     return learn
 

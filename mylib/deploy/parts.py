@@ -19,7 +19,7 @@ import functools, importlib, inspect
 from ..core.core import UsageError, near
 
 # %% ../../nbs/deploy/00_parts.ipynb #1567dee6
-rooms = 'core', 'data', 'train', 'nn', 'tabular', 'vision' # each with a module `parts`
+rooms = 'core', 'data', 'train', 'nn', 'tabular', 'text', 'vision' # each with a module `parts`
 
 def _tables():
     "Of all rooms: name in the file to (module, attribute); model to argument to what checks it"
@@ -31,8 +31,8 @@ def _tables():
     return found,loose
 
 _table,_loose_args = _tables()
-model_names = ('vision.model', 'vision.unet', 'tabular.model', 'tabular.collab_model', 'nn.simple_cnn',
-               'nn.small_resnet', 'nn.xresnet')
+model_names = ('vision.model', 'vision.unet', 'tabular.model', 'tabular.collab_model', 'text.model', 'text.classifier',
+               'text.language_model', 'nn.simple_cnn', 'nn.small_resnet', 'nn.xresnet')
 
 # %% ../../nbs/deploy/00_parts.ipynb #f43c2ec4
 def part_names() -> list[str]:

@@ -387,11 +387,12 @@ class Learner:
         *,
         stream:bool=False, # Iterate over batches of this, rather than keep all?
     ) -> tuple|Iterator: # ([inputs,] predictions, targets [, decoded] [, losses]), on the CPU; no targets are `None`
-        "Predict a whole set, in its order"
+        "Predict a whole set, in its order, whatever the order of the batches"
         dl = self.in_order(ds_idx, dl)
         parts = self._preds(dl, act, with_input, with_decoded, with_loss)
         if stream: return parts
-        with isolated_rng(): return tuple(together(o) for o in zip(*parts))
+        with isolated_rng(): found = tuple(together(o) for o in zip(*parts))
+        return found if getattr(dl, 'sort_by', None) is None else _as_items(found, dl.order(dl.epoch))
 
     def _preds(self, dl, act, with_input, with_decoded, with_loss):
         "The parts of `get_preds`, batch by batch"
@@ -504,7 +505,8 @@ class Learner:
         if d['left_out']:
             note("Not in the file, since they are not the library's own and predicting does without them: "
                  f"{', '.join(d['left_out'])}.")
-        return write_bundle(self.path/fname, d, self.model, check=lambda file: self._read_back(file, parts))
+        members = {m.name: m.data for b in self.dls.blocks for m in b.members}
+        return write_bundle(self.path/fname, d, self.model, members, check=lambda file: self._read_back(file, parts))
 
     def _read_back(self, file, parts):
         "Compare the answers of an exported file with mine; its reader is in a later room, and imported when needed"
@@ -612,3 +614,13 @@ class Learner:
     def show_training_loop(self):
         "Print the training loop with the callbacks at each event"
         print('\n'.join(loop_lines([self.recorder, *self._tables(), *self._callbacks()])))
+
+# %% ../../nbs/learner/11_learner.ipynb #08fefff0
+
+def _as_items(x, order):
+    "Bring what came in `order` into the order of the items"
+    if isinstance(x, tuple): return tuple(_as_items(o, order) for o in x)
+    if isinstance(x, dict): return {k: _as_items(o, order) for k,o in x.items()}
+    if x is None or len(x)!=len(order): return x
+    back = torch.tensor(order).argsort()
+    return x[back] if isinstance(x, torch.Tensor) else [x[i] for i in back.tolist()]
