@@ -1,5 +1,5 @@
 "The house rules are checked: each check passes on a good tree and fails on one with a breach planted in it"
-import importlib.util, json
+import importlib.util, json, subprocess, sys
 from pathlib import Path
 
 import pytest
@@ -277,3 +277,10 @@ def test_findings_of_a_type_checker_only_shrink():
     assert check_types.read(check_types.listed(now))==now
     assert list(check_types.compare(now, now))==[]
     assert list(check_types.compare(now, check_types.read('1 mylib/a.py: bad [x]\n1 mylib/c.py: old\n')))==['new: mylib/a.py: bad [x]', 'gone: mylib/c.py: old']
+
+
+def test_a_place_that_is_not_there_is_no_success():
+    "A path that is mistyped would else count as a notebook that passed"
+    for place in 'core/00_core.ipynb', 'no_such_place':
+        done = subprocess.run([sys.executable, str(ROOT/'tools'/'test.py'), place], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode==1 and 'such as nbs/core' in done.stderr and 'passed' not in done.stdout

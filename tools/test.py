@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def notebooks(place):
     "The notebooks that `nbdev-test` runs below `place`"
+    if not place.exists(): sys.exit(f"There is no notebook and no folder {place}. Paths are from {ROOT}, such as nbs/core.")
     paths = [place] if place.suffix=='.ipynb' else sorted(place.rglob('*.ipynb'))
     return [p for p in paths if not (p.parent/'.notest').exists() and not any(o[0] in '_.' for o in p.relative_to(ROOT).parts)]
 

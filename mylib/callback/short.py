@@ -45,7 +45,7 @@ class KeepStatistics(Changer):
     "Lets batch normalization in a part of the model use and keep the statistics that it has, in short fits"
     def __init__(self,
         part:Callable, # From the model to its part
-        below:int=100, # Fits of fewer steps are short; those of several parts, such as `fine_tune`, count as one
+        below:int=200, # Fits of fewer steps are short; those of several parts, such as `fine_tune`, count as one
     ):
         check_whole('below', below, 0)
         self.part,self.below = part,below

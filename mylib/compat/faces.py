@@ -24,12 +24,13 @@ modules:dict[str,str|None] = {
         'basics', 'callback', 'data', 'imports', 'interpret', 'layers', 'learner', 'losses', 'metrics', 'optimizer',
         'torch_basics', 'torch_core', 'torch_imports')},
     'fastai.vision': 'mylib.vision.all', 'fastai.tabular': 'mylib.tabular.all', 'fastai.collab': 'mylib.collab',
+    'fastai.text': 'mylib.text.all', 'fastai.callback.rnn': 'mylib.text.all',
     'fastbook': 'mylib.vision.all', 'fastdownload': 'mylib.data.all',
-    **dict.fromkeys(['fastai.text', 'fastai.medical', 'fastai.distributed', 'fastai.test_utils', 'fastai.fp16_utils',
+    **dict.fromkeys(['fastai.medical', 'fastai.distributed', 'fastai.test_utils', 'fastai.fp16_utils',
                      'fastai.vision.widgets', 'fastai.vision.gan', 'fastai.vision.models.unet',
                      'fastai.vision.models.xresnet']),
     **{f'fastai.callback.{o}': None for o in (
-        'azureml', 'captum', 'channelslast', 'comet', 'neptune', 'rnn', 'tensorboard', 'wandb')}}
+        'azureml', 'captum', 'channelslast', 'comet', 'neptune', 'tensorboard', 'wandb')}}
 
 def is_old(
     module:str, # Dotted name

@@ -100,11 +100,6 @@ def _no_pyramid(name):
                       f"is nothing to build a U-Net on. Models that have one: {', '.join(_list_near(name))}.")
 
 # %% ../../nbs/vision/26_pyramid.ipynb #80251f58
-def _find_stats(pyramid, name, n_in, args):
-    "Return means and stds of the images, as `model_stats`"
-    if isinstance(pyramid, ChainPyramid): return model_stats(nn.Sequential(pyramid.body))
-    with torch.device('meta'): return model_stats(nn.Sequential(build_body(name, n_in=n_in, arch_args=args)))
-
 @contextmanager
 def _quiet_timm():
     "Without timm's warning that a pyramid does not use the classifier's weights, which is meant"
@@ -158,11 +153,13 @@ def create_pyramid(
 ) -> TimmPyramid|ChainPyramid: # With attributes `channels`, a list, `arch_name`, `n_in` and `stats`, as `model_stats`
     "Create a model that returns its feature maps, from large to small"
     name,args = arch_name(arch),check_arch_args(arch_args)
-    if name.startswith('timm.'): found = TimmPyramid(_load_timm(name, n_in, pretrained, weights, args))
-    else: found = _load_chain(name, n_in, pretrained, weights, arch_args, size)
+    if name.startswith('timm.'):
+        with torch.device('meta'): body = build_body(name, n_in=n_in, arch_args=args) # an error says what does not fit
+        found = TimmPyramid(_load_timm(name, n_in, pretrained, weights, args))
+    elif (found := _load_chain(name, n_in, pretrained, weights, arch_args, size)) is not None: body = found.body
     if found is None:
         raise UsageError(f"`{name}` has no feature pyramid that is known here. Use a model of timm, such as "
                          f"{', '.join(repr(o) for o in _usual)}.")
-    found.arch_name,found.n_in,found.stats = name,n_in,_find_stats(found, name, n_in, args)
+    found.arch_name,found.n_in,found.stats = name,n_in,model_stats(nn.Sequential(body))
     if pretrained and weights is None: found.license = weights_license(name)
     return found
