@@ -60,9 +60,8 @@ def _answers(learn, dl):
     "Iterate over the answers for the samples of `dl`, batch by batch"
     ask = learn.predictor()
     with learn.no_bar():
-        for inputs,preds,_ in learn.get_preds(dl=dl, with_input=True, stream=True):
-            samples = dl.undo_batch(inputs, None) if ask.targets.see_sample else None
-            yield from ask.answers_of(preds, samples)
+        for *inputs,preds,_ in learn.get_preds(dl=dl, with_input=ask.targets.see_sample, stream=True):
+            yield from ask.answers_of(preds, dl.undo_batch(inputs[0], None) if inputs else None)
 
 def _predict(args):
     _check_model(args.model, args.files)

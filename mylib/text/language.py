@@ -13,6 +13,7 @@ Docs: https://mylib-team.github.io/mylib/text/language.html.md"""
 __all__ = ['encoders', 'LinearDecoder', 'LanguageModel', 'encoder_name', 'build_encoder', 'build_language_model']
 
 # %% ../../nbs/text/32_language.ipynb #c365d964
+import inspect
 from collections.abc import Callable
 
 from torch import nn
@@ -78,14 +79,9 @@ def build_encoder(
 ) -> nn.Module: # With random weights
     "Build what reads a text"
     name = encoder_name(arch)
-    usual = {k: v for k,v in zip(*_defaults(encoders[name])) if k in _drops[name]}
-    drops = {k: config.get(k, v)*drop_mult for k,v in usual.items()}
+    usual = inspect.signature(encoders[name]).parameters
+    drops = {k: config.get(k, usual[k].default)*drop_mult for k in _drops[name]}
     return encoders[name](vocab_sz, **{**config, **drops})
-
-def _defaults(f):
-    "Return the names of arguments with a default, and the defaults"
-    defaults = f.__init__.__defaults__
-    return f.__init__.__code__.co_varnames[:f.__init__.__code__.co_argcount][-len(defaults):],defaults
 
 @part('text.language_model')
 def build_language_model(

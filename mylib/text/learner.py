@@ -26,7 +26,7 @@ from .block import TextBlock
 from .language import encoder_name
 from .sentence import build_text_classifier
 from .static import StaticEmbedding, StaticModel, split_static
-from .write import TextLearner, check_pretrained
+from .write import TextLearner, check_pretrained, split_layers
 
 # %% ../../nbs/text/42_learner.ipynb #9b443593
 @part('text.model')
@@ -62,10 +62,8 @@ def split_text_classifier(
     model, # A `mylib.text.sentence.TextClassifier`
 ) -> list: # Lists of parameters
     "Return the layer groups: embeddings, each layer of the encoder, head"
-    encoder = model[0].encoder
-    layers = [list(o.parameters()) for o in getattr(encoder, 'rnns', None) or encoder.blocks]
-    inner = {id(p) for ps in layers for p in ps}
-    return [[p for p in encoder.parameters() if id(p) not in inner], *layers, list(model[1].parameters())]
+    layers,embeddings = split_layers(model[0], model[0].encoder)
+    return [embeddings, *layers, list(model[1].parameters())]
 
 def _reading_learner(dls, arch, n_out, pretrained, config, kwargs):
     "Make a learner with an encoder that reads word by word"
