@@ -14,7 +14,7 @@ from mylib.learner.learner import Learner
 from mylib.nn.blocks import simple_cnn
 from mylib.vision.data import ImageDataLoaders
 from mylib.vision.transform import Resize
-from watched import Watched, batched, needs_linux
+from watched import batched, needs_linux, warmed
 
 most_calls,most_mb = 6_000_000,200 # calls of functions: a description of 300,000 values, the most that are read, takes 5 million
 
@@ -368,18 +368,10 @@ def raw(tmp_path_factory): return small_learner(tmp_path_factory.mktemp('good'))
 
 @pytest.fixture(scope='module')
 def box(tmp_path_factory, raw):
-    "A process that has loaded good bundles, so that what is lazy is there"
     home = tmp_path_factory.mktemp('home')
     (home/'evil.py').write_text('open("owned", "w")')
-    box = Watched(home)
     f,augment = Forge(raw),{'part': 'vision.Augment', 'args': {}}
-    for o in raw,f(batch_tfms=[augment]),f(training={'metrics': [{'part': 'train.F1Score', 'args': {}}]}),f.timm(pretrained=1),f.model('vision.model', arch='torchvision.regnet_y_400mf', n_out=2),f.model('vision.model', arch='timm.resnet10t', n_out=2):
-        (home/'warm.mylib').write_bytes(o)
-        box('warm', 'load', str(home/'warm.mylib'))
-    before = sorted(home.rglob('*'))
-    yield box
-    box.close()
-    assert sorted(home.rglob('*'))==before
+    yield from warmed(home, [raw,f(batch_tfms=[augment]),f(training={'metrics': [{'part': 'train.F1Score', 'args': {}}]}),f.timm(pretrained=1),f.model('vision.model', arch='torchvision.regnet_y_400mf', n_out=2),f.model('vision.model', arch='timm.resnet10t', n_out=2)])
 
 
 @needs_linux

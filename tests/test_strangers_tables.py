@@ -15,7 +15,7 @@ from mylib.tabular.data import TabularDataLoaders
 from mylib.tabular.learner import tabular_learner
 from mylib.tabular.ratings import CollabDataLoaders, synth_ratings
 from test_strangers import Forge, refuse_all
-from watched import Watched, needs_linux
+from watched import needs_linux, warmed
 
 row = dict(job='cook', city='Lima', age=30, hours=None)
 rated = dict(user=3, movie=2)
@@ -249,18 +249,9 @@ def raws(tmp_path_factory): return {k: make(tmp_path_factory.mktemp(k)).export()
 
 @pytest.fixture(scope='module')
 def box(tmp_path_factory, raws):
-    "A process that has loaded good bundles, so that what is lazy is there"
-    home = tmp_path_factory.mktemp('home')
-    box = Watched(home)
-    for k,raw in raws.items():
-        f = Table(raw)
-        for o in [raw]+([f.block(procs=[]), f.proc('Normalize', means={'age': 1e300, 'hours': 1.}, stds={'age': 1e-300, 'hours': 1.}), f(**model_of(f, arch='piecewise')), f(blocks=[*f.d['blocks'][:-1], {'part': 'vision.ImageBlock', 'args': {}}]), f(item_tfms=[{'part': 'vision.Resize', 'args': {'size': 8}}]), f(model={'part': 'nn.simple_cnn', 'args': {}}), f(model={'part': 'vision.model', 'args': f.d['model']['args']})] if k=='ensemble' else []):
-            (home/'warm.mylib').write_bytes(o)
-            box('warm', 'load', str(home/'warm.mylib'))
-    before = sorted(home.rglob('*'))
-    yield box
-    box.close()
-    assert sorted(home.rglob('*'))==before
+    f = Table(raws['ensemble'])
+    more = [f.block(procs=[]), f.proc('Normalize', means={'age': 1e300, 'hours': 1.}, stds={'age': 1e-300, 'hours': 1.}), f(**model_of(f, arch='piecewise')), f(blocks=[*f.d['blocks'][:-1], {'part': 'vision.ImageBlock', 'args': {}}]), f(item_tfms=[{'part': 'vision.Resize', 'args': {'size': 8}}]), f(model={'part': 'nn.simple_cnn', 'args': {}}), f(model={'part': 'vision.model', 'args': f.d['model']['args']})]
+    yield from warmed(tmp_path_factory.mktemp('home'), [*raws.values(), *more])
 
 
 @needs_linux

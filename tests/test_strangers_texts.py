@@ -14,7 +14,7 @@ from mylib.text.learner import text_classifier_learner
 from mylib.text.static import StaticEmbedding
 from mylib.text.tokenizer import SubwordTokenizer
 from test_strangers import Forge, refuse_all, zipped
-from watched import Watched, needs_linux
+from watched import needs_linux, warmed
 
 
 def text_learner(folder, tok=None):
@@ -119,17 +119,9 @@ def raws(tmp_path_factory): return {k: make(tmp_path_factory.mktemp(k)).export()
 
 @pytest.fixture(scope='module')
 def box(tmp_path_factory, raws):
-    "A process that has loaded good bundles, so that what is lazy is there"
-    home = tmp_path_factory.mktemp('home')
-    box = Watched(home)
     f = Text(raws['words'])
-    for o in [*raws.values(), f.block(rules=[{'part': 'vision.Resize', 'args': {'size': 8}}]), f(model={'part': 'nn.simple_cnn', 'args': {}}), f.block(tok='unigram'), f.block(tok='bpe')]:
-        (home/'warm.mylib').write_bytes(o)
-        box('warm', 'load', str(home/'warm.mylib'))
-    before = sorted(home.rglob('*'))
-    yield box
-    box.close()
-    assert sorted(home.rglob('*'))==before
+    more = [f.block(rules=[{'part': 'vision.Resize', 'args': {'size': 8}}]), f(model={'part': 'nn.simple_cnn', 'args': {}}), f.block(tok='unigram'), f.block(tok='bpe')]
+    yield from warmed(tmp_path_factory.mktemp('home'), [*raws.values(), *more])
 
 
 @needs_linux

@@ -33,6 +33,18 @@ class Watched:
         assert self.process.wait(600)==0
 
 
+def warmed(home, bundles):
+    "A process that has loaded good bundles, so that what is lazy is there; at its end, `home` has no file more"
+    box = Watched(home)
+    for raw in bundles:
+        (home/'warm.mylib').write_bytes(raw)
+        box('warm', 'load', str(home/'warm.mylib'))
+    before = sorted(home.rglob('*'))
+    yield box
+    box.close()
+    assert sorted(home.rglob('*'))==before
+
+
 def batched(xs, n): return [xs[i:i+n] for i in range(0, len(xs), n)]
 
 
