@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import torch
 from fastai.collab import CollabDataLoaders, collab_learner
 from fastai.tabular.all import Categorify, FillMissing, TabularDataLoaders, TabularPandas, tabular_learner
+from fastai.text.all import AWD_LSTM, TextDataLoaders, awd_lstm_lm_config, language_model_learner
 from fastai.vision.all import (CategoryBlock, CrossEntropyLossFlat, DataBlock, DataLoaders, Flip, FlipItem, ImageBlock, ImageDataLoaders, IndexSplitter, IntToFloatTensor,
                                Learner, MaskBlock, MultiCategoryBlock, Normalize, Pipeline as Steps, PILImage, PointBlock, RandomResizedCrop, Resize, TensorImage, TensorMask,
                                TensorPoint, aug_transforms, error_rate, imagenet_stats, unet_learner, vision_learner)
@@ -13,12 +14,12 @@ from safetensors.torch import load_file
 from torchvision.models import mobilenet_v2
 
 from common import serve
-from tasks import GivesBack, JudgedTask, LoopTask, PhotoTask, PipelineTask, PredictTask, PrepareTask, RowsTask, Task, adult, augmented, tasks_in, timed
+from tasks import GivesBack, JudgedTask, LoopTask, PhotoTask, PipelineTask, PredictTask, PrepareTask, ReviewsTask, RowsTask, Task, adult, augmented, tasks_in, timed
 
 warnings.simplefilter('ignore')
 lib = SimpleNamespace(ImageDataLoaders=ImageDataLoaders, PILImage=PILImage, FlipItem=FlipItem, RandomResizedCrop=RandomResizedCrop, Resize=Resize, aug_transforms=aug_transforms,
                       DataBlock=DataBlock, ImageBlock=ImageBlock, MaskBlock=MaskBlock, PointBlock=PointBlock, MultiCategoryBlock=MultiCategoryBlock, CategoryBlock=CategoryBlock,
-                      IndexSplitter=IndexSplitter, Normalize=Normalize, imagenet_stats=imagenet_stats)
+                      IndexSplitter=IndexSplitter, Normalize=Normalize, imagenet_stats=imagenet_stats, TextDataLoaders=TextDataLoaders)
 
 
 @contextlib.contextmanager
@@ -111,6 +112,11 @@ class Prepare(Versions, PrepareTask):
     def prepare(self):
         splits = [o.tolist() for o in self.splits]
         TabularPandas(self.df, [Categorify, FillMissing, Normalize], self.cats, list(self.conts), 'y', splits=splits)
+
+
+class Reviews(Versions, ReviewsTask):
+    lib,quiet = lib,staticmethod(quiet)
+    def learner(self, config): return language_model_learner(self.dls, AWD_LSTM, config={**awd_lstm_lm_config, **config}, pretrained=False)
 
 
 if __name__=='__main__': serve(tasks_in(globals()))

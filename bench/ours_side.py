@@ -3,10 +3,10 @@ import contextlib, copy, io
 from functools import partial
 from types import SimpleNamespace
 
-import torch
-
 import pandas as pd
+import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from mylib.core.core import generator
 from mylib.data.block import CategoryBlock, MultiCategoryBlock
@@ -21,6 +21,12 @@ from mylib.tabular.learner import tabular_learner
 from mylib.tabular.procs import Categorify, FillMissing, Normalize
 from mylib.tabular.ratings import CollabDataLoaders
 from mylib.tabular.table import TabularPandas
+from mylib.text.awd_lstm import AWD_LSTM
+from mylib.text.data import TextDataLoaders
+from mylib.text.write import language_model_learner
+from mylib.text.awd_lstm import AWD_LSTM
+from mylib.text.data import TextDataLoaders
+from mylib.text.write import language_model_learner
 from mylib.train.losses import CrossEntropyLossFlat
 from mylib.train.optimizer import make_groups
 from mylib.vision.augment import aug_transforms
@@ -36,11 +42,11 @@ from mylib.vision.transform import FlipItem, RandomResizedCrop, Resize
 from mylib.vision.unet_learner import unet_learner
 
 from common import serve
-from tasks import GivesBack, JudgedTask, LoopTask, PhotoTask, PipelineTask, PredictTask, PrepareTask, RowsTask, Task, adult, augmented, tasks_in, timed
+from tasks import GivesBack, JudgedTask, LoopTask, PhotoTask, PipelineTask, PredictTask, PrepareTask, ReviewsTask, RowsTask, Task, adult, augmented, tasks_in, timed
 
 lib = SimpleNamespace(ImageDataLoaders=ImageDataLoaders, PILImage=PILImage, FlipItem=FlipItem, RandomResizedCrop=RandomResizedCrop, Resize=Resize, aug_transforms=aug_transforms,
                       DataBlock=DataBlock, ImageBlock=ImageBlock, MaskBlock=MaskBlock, PointBlock=PointBlock, MultiCategoryBlock=MultiCategoryBlock, CategoryBlock=CategoryBlock,
-                      IndexSplitter=IndexSplitter, Normalize=NormalizeImages, imagenet_stats=imagenet_stats)
+                      IndexSplitter=IndexSplitter, Normalize=NormalizeImages, imagenet_stats=imagenet_stats, TextDataLoaders=TextDataLoaders)
 
 
 @contextlib.contextmanager
@@ -196,6 +202,36 @@ class PlainPrepare(PrepareTask):
                 x,known = x.fillna(known.median()),known.fillna(known.median())
             cols[n] = ((x-known.mean())/known.std()).astype('float32')
         return pd.DataFrame({**cols, 'y': self.df['y'].astype('float32')})
+
+
+class Reviews(ReviewsTask):
+    lib,quiet = lib,staticmethod(quiet)
+    def learner(self, config): return language_model_learner(self.dls, AWD_LSTM, config, metrics=[])
+
+    def alone(self):
+        "Seconds of an epoch of the same model in a plain loop over batches that are there, with the same penalties for activations"
+        if not hasattr(self, 'bare'): self.bare = copy.deepcopy(self.learn.model),*map(list, self.dls)
+        model,train,valid = self.bare
+        opt = self.learn.opt_func(list(model.parameters()), lr=2e-3)
+        return timed(lambda: self._plain(model, opt, train, valid))[0]
+
+    def _plain(self, model, opt, train, valid):
+        encoder,decoder,loss_func,state = model[0],model[1],nn.CrossEntropyLoss(),None
+        model.train()
+        for x,y in train:
+            read,state = encoder(x, state)
+            state = tuple(tuple(o.detach() for o in layer) for layer in state)
+            given = decoder.output_dp(read)
+            loss = loss_func(decoder.decoder(given).flatten(0, 1), y.flatten())
+            (loss+2*given.pow(2).mean()+read.diff(dim=1).pow(2).mean()).backward()
+            opt.step()
+            opt.zero_grad()
+        model.eval()
+        state = None
+        with torch.no_grad():
+            for x,y in valid:
+                read,state = encoder(x, state)
+                loss_func(decoder(read).flatten(0, 1), y.flatten())
 
 
 if __name__=='__main__': serve(tasks_in(globals()))

@@ -213,6 +213,20 @@ def mixed_frame(n):
     return df.assign(y=rng.normal(size=n))
 
 
+def watched(f):
+    "Megabytes that the process held more at most while it did `f`, and that it holds more after it"
+    gc.collect()
+    before,peak,done = resident(),[0.],threading.Event()
+    def watch():
+        while not done.wait(0.002): peak[0] = max(peak[0], resident())
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    f()
+    done.set(); watcher.join()
+    gc.collect()
+    return peak[0]-before,resident()-before
+
+
 class PrepareTask(Task):
     "Prepares a large frame; a side has `prepare`"
     def __init__(self, n):
@@ -223,15 +237,38 @@ class PrepareTask(Task):
     def once(self): return timed(self.prepare)[0]
     def memory(self):
         "Megabytes of the frame, and how many more the process held at most while it was prepared"
-        gc.collect()
-        before,peak,done = resident(),[0.],threading.Event()
-        def watch():
-            while not done.wait(0.002): peak[0] = max(peak[0], resident())
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        self.prepare()
-        done.set(); watcher.join()
-        return self.df.memory_usage(deep=True).sum()/2**20, peak[0]-before
+        peak,_ = watched(self.prepare)
+        return self.df.memory_usage(deep=True).sum()/2**20, peak
+
+
+class ReviewsTask(Task):
+    "Makes loaders of a language model for texts, and learners of one; a side has `learner(config)` and `quiet(learn)`"
+    def __init__(self, csv, bs=64, seq_len=72, threads=1):
+        torch.set_num_threads(threads)
+        self.df,self.bs,self.seq_len,self.dls = pd.read_csv(csv),bs,seq_len,None
+
+    def make(self):
+        self.dls = self.lib.TextDataLoaders.from_df(self.df, text_col='text', is_lm=True, valid_pct=0.1, seed=1, bs=self.bs, seq_len=self.seq_len, device='cpu')
+
+    def prepare(self):
+        "Seconds until the loaders are there, and megabytes more at most and after it"
+        took,self.dls = [],None
+        res = watched(lambda: took.append(timed(self.make)[0]))
+        return took[0],*res
+
+    def batches(self, n):
+        "Seconds of each of `n` batches from the second one on"
+        it = iter(self.dls.train)
+        next(it)
+        return [timed(lambda: next(it))[0] for _ in range(n)]
+
+    def language(self, config):
+        self.learn = self.learner(config)
+        return len(self.dls.train)
+    def epoch(self):
+        with self.quiet(self.learn): return timed(lambda: self.learn.fit_one_cycle(1, 2e-3))[0]
+    def write(self, n):
+        with self.quiet(self.learn): return timed(lambda: self.learn.predict('The film was', n, temperature=0.75))[0]
 
 
 class GivesBack:
