@@ -98,7 +98,9 @@ class LRFinder(Changer):
         stop_div:bool=True, # Stop when the loss is more than four times its best?
     ):
         self.num_it,self.stop_div,self._sched = num_it,stop_div,SchedExp(start_lr, end_lr)
-        self.lrs,self.losses,self.seen = [],[],[] # `seen` are the losses as they came
+        self.lrs:list = []
+        self.losses:list = []
+        self.seen:list = [] # the losses as they came
         self._kept = 0.95**(100/num_it) # share of the mean that stays; fewer steps are smoothed less
 
     def before_train(self, run): self._hyper = Hyper(run.opt, 'lr')
