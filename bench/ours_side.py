@@ -119,7 +119,7 @@ class SmpUnet(Judged):
         weights = {k: v.float() if v.is_floating_point() else v for k,v in load_file(f'{self.weights}/mobilenet_v2.safetensors').items()}
         model.encoder.load_state_dict(weights)
         def split(m): return [list(m.encoder.parameters()), [*m.decoder.parameters(), *m.segmentation_head.parameters()]]
-        return Learner(dls, model, splitter=split)
+        return Learner(dls, model, lr=5e-3, splitter=split)
 
 
 class GivenBack(GivesBack, FineTune): pass

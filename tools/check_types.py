@@ -19,7 +19,7 @@ def found(text):
 
 def run_mypy():
     done = subprocess.run([sys.executable, '-m', 'mypy', 'mylib'], cwd=ROOT, capture_output=True, text=True, encoding='utf-8')
-    if done.returncode not in (0, 1): raise SystemExit(f'mypy does not run: {done.stdout}{done.stderr}')
+    if done.returncode not in (0, 1) or done.returncode and not done.stdout: raise SystemExit(f'mypy does not run: {done.stdout}{done.stderr}')
     return found(done.stdout)
 
 

@@ -279,7 +279,7 @@ class Learner:
     @delegates(fit_one_cycle, but=['lr_max'])
     def fine_tune(self,
         epochs:int, # Epochs with all layers
-        base_lr:float=2e-3, # Highest rate of the head while the body is frozen; half of it afterwards
+        base_lr:float|None=None, # Highest rate of the frozen part, half of it afterwards; `None`: twice the learner's
         freeze_epochs:int=1, # Epochs before, with the head alone
         lr_mult:float=100, # The first layers learn so many times slower than the last
         pct_start:float=0.3, # Share of the fit in which the rate rises
@@ -293,6 +293,7 @@ class Learner:
         check_whole('freeze_epochs', freeze_epochs, 0)
         kwargs['checkpoint'] = as_checkpoint(checkpoint, resume)
         plan = {'head alone': freeze_epochs, 'all layers': epochs} if freeze_epochs else {'': epochs}
+        if base_lr is None: base_lr = 2*self._rates(None)[-1]
         with self._one_record(plan):
             if freeze_epochs:
                 self.freeze()

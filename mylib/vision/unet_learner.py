@@ -4,7 +4,8 @@
 (`mylib.vision.unet`) on a pre-trained model of timm or torchvision and joins it with data. The model has as many
 outputs for each pixel as the target has classes, and it is built for the size and the channels of the images. The
 encoder normalizes images with the statistics of its own training, unless the loaders do. The layer groups are the
-early encoder, the late encoder and the decoder, and a pre-trained encoder starts frozen.
+early encoder, the late encoder and the decoder, and a pre-trained encoder starts frozen. A decoder that starts from
+nothing needs a higher learning rate than a head on good features: five times as high as usual is the default.
 
 Docs: https://mylib-team.github.io/mylib/vision/unet_learner.html.md"""
 
@@ -38,7 +39,8 @@ def unet_learner(
     *,
     splitter:Callable=unet_split, # From the model to its layer groups
     n_in:int|None=None, # Number of channels of the images; `None`: as the loaders give them
-    **kwargs, # To `Learner` (metrics, lr, cbs, ...) and `create_unet_model` (blur, self_attention, y_range, ...)
+    lr:float|slice=5e-3, # Learning rate of fits that are given none; `fine_tune` begins with twice as much
+    **kwargs, # To `Learner` (metrics, cbs, ...) and `create_unet_model` (blur, self_attention, y_range, ...)
 ) -> Learner:
     "Create a learner for masks, with a U-Net on a model of timm or torchvision"
     n_out = count_outputs(dls, n_out)
@@ -47,6 +49,6 @@ def unet_learner(
     for_learner,for_model = taken_by(Learner, kwargs)
     model = create_unet_model(arch, n_out, size, pretrained, weights, n_in=channels if n_in is None else n_in,
                               normalize=normalize, **for_model)
-    learn = Learner(dls, model, splitter=splitter, **for_learner)
+    learn = Learner(dls, model, lr=lr, splitter=splitter, **for_learner)
     if pretrained or weights is not None: learn.freeze()
     return learn
