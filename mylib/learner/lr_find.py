@@ -101,7 +101,7 @@ class LRFinder(Changer):
         self.lrs:list = []
         self.losses:list = []
         self.seen:list = [] # the losses as they came
-        self._kept = 0.95**(100/num_it) # share of the mean that stays; fewer steps are smoothed less
+        self._pace = 100/num_it # fewer steps are smoothed less
 
     def before_train(self, run): self._hyper = Hyper(run.opt, 'lr')
     def before_batch(self, _run):
@@ -112,7 +112,7 @@ class LRFinder(Changer):
         loss = run.loss.item()
         if not math.isfinite(loss): raise Cancel('fit')
         self.lrs.append(self._lr); self.seen.append(loss)
-        self.losses = smooth(self.seen, self._kept)
+        self.losses = smooth(self.seen, 0.95**self._pace)
         n = len(self.lrs)
         if n>=self.num_it or (self.stop_div and n>10 and self.losses[-1]>4*min(self.losses)): raise Cancel('fit')
 
@@ -121,7 +121,7 @@ class LRFinder(Changer):
         untrained:Sequence[float], # The loss of each batch by the model as it was before
     ):
         "Remove from the losses what comes from the batches"
-        gained = smooth(np.subtract(self.seen, untrained), self._kept)
+        gained = smooth(np.subtract(self.seen, untrained), 0.76**self._pace)
         self.losses = [float(np.mean(untrained))+o for o in gained]
 
 def smooth(
