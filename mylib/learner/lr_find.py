@@ -3,7 +3,7 @@
 The learning rate matters more than any other setting, and can be found before training: begin with a rate far too
 small, multiply it a little with every batch, and watch the loss. At first nothing happens; then the loss falls; then
 the steps become too large and it shoots up ([Smith 2017](https://arxiv.org/abs/1506.01186), section 3.3). A good rate
-lies where it falls fast. The same batches are then shown to the model as it was before, and the difference is the
+lies where it falls fast. The same batches are then shown to the model as it was before, and what has changed is the
 curve. Afterwards weights, random streams and everything else are put back, to the bit.
 
 Docs: https://mylib-team.github.io/mylib/learner/lr_find.html.md"""
@@ -121,8 +121,9 @@ class LRFinder(Changer):
         untrained:Sequence[float], # The loss of each batch by the model as it was before
     ):
         "Remove from the losses what comes from the batches"
-        gained = smooth(np.subtract(self.seen, untrained), 0.76**self._pace)
-        self.losses = [float(np.mean(untrained))+o for o in gained]
+        now,before = (np.array(smooth(o, 0.76**self._pace)) for o in (self.seen, untrained))
+        level,is_positive = np.mean(untrained),min(*self.seen, *untrained)>0
+        self.losses = (level*now/before if is_positive else level+now-before).tolist()
 
 def smooth(
     values:Sequence[float], # One after the other
