@@ -164,6 +164,12 @@ def _augment_images(x, drawn, o):
 # %% ../../nbs/vision/12_augment.ipynb #5794a469
 def _way_to_resample(o): return o.mode,o.pad_mode,o.align_corners
 
+def _mask_like(plain, x):
+    "Return codes as a mask that is filled as `x`"
+    mask = tv_tensors.wrap(plain, like=x)
+    if hasattr(x, 'fill'): mask.fill = x.fill
+    return mask
+
 class _Resampled(RandTransform):
     "Moves and relights the slots of a batch as a `Drawn` says; a subclass draws it"
     mode:str
@@ -202,10 +208,11 @@ class _Resampled(RandTransform):
     @encodes.register
     def _(self, x:TensorMask, params):
         plain = x.as_subclass(Tensor)
-        if _find_unsampled(params).all(): return tv_tensors.wrap(rearrange(plain, params.matrix), like=x)
-        plain = resample(plain[:,None].float(), params.matrix, params.size, mode='nearest',
+        if _find_unsampled(params).all(): return _mask_like(rearrange(plain, params.matrix), x)
+        fill = getattr(x, 'fill', 0) # `resample` fills with zeros, so all is moved by it and back
+        plain = resample((plain[:,None]-fill).float(), params.matrix, params.size, mode='nearest',
                          pad_mode=self.pad_mode, align_corners=self.align_corners)
-        return tv_tensors.wrap(plain[:,0].to(x.dtype), like=x)
+        return _mask_like(plain[:,0].to(x.dtype)+fill, x)
     @encodes.register
     def _(self, x:TensorPoint, params):
         if params is None: return x

@@ -121,6 +121,8 @@ class PILImageBW(PILImage):
 class PILMask(PILImage):
     "One integer code per pixel, never interpolated (mode L, or I where 8 bits are not enough)"
     _resample = Image.Resampling.NEAREST
+    @property
+    def fill(self) -> int: "The code of what is beyond the edges, where an image is black"; return 0
     @staticmethod
     def _convert(im, **_values): return im if im.mode=='L' else to_codes(im) # codes are never scaled
 

@@ -40,7 +40,8 @@ def _pad(x, size, left, top, pad_mode):
     "Return `x` at (`left`, `top`) in an image of `size` (height, width)"
     a = x.pixels() if isinstance(x, PILImage) else np.asarray(x)
     around = [(top, size[0]-top-a.shape[0]), (left, size[1]-left-a.shape[1])] + [(0,0)]*(a.ndim-2)
-    padded = np.pad(a, around, mode=pad_modes[pad_mode])
+    fill = dict(constant_values=getattr(x, 'fill', 0)) if pad_mode=='zeros' else {}
+    padded = np.pad(a, around, mode=pad_modes[pad_mode], **fill)
     return x.like(padded) if isinstance(x, PILImage) else Image.fromarray(padded)
 
 # %% ../../nbs/vision/05_place.ipynb #10e9b7dc
