@@ -144,6 +144,7 @@ class OpenMask(OpenImage):
                                                          "different ones. Pass a different name for each class.")
         self.values = _check_values(values, len(self.vocab))
         self.void = _find_void(self.ignore_index, self.vocab, self.values)
+        self.cls = PILMask if self.void is None else VoidMask
         self.void_index = 255 if len(self.vocab)<256 else 65535 # in a batch; metrics skip what is no class
         most = max([*self.values, self.void or 0])
         self._table = np.full(most+1, -1, dtype=np.int32)
@@ -172,8 +173,7 @@ class OpenMask(OpenImage):
         b = self._table[known]
         wrong = (known!=a) | (b<0)
         if wrong.any(): raise OutOfRange(self._unknown_code(x, a[wrong]))
-        kind = PILMask if self.void is None else VoidMask
-        return kind._of(b.astype(np.uint8) if self.void_index==255 else b, mask.full_size)
+        return self.cls._of(b.astype(np.uint8) if self.void_index==255 else b, mask.full_size)
 
     def _unknown_code(self, x, wrong):
         "Return the message for a mask with codes that have no name"
