@@ -81,7 +81,8 @@ class TextDataLoaders(DataLoaders):
         "Make loaders of texts and labels in a data frame"
         splitter = RandomSplitter(valid_pct, seed) if valid_col is None else ColSplitter(valid_col)
         text_col = _names(df, text_col)
-        text = TextBlock(tok, is_lm=is_lm, seq_len=seq_len, vocab=text_vocab, backwards=backwards)
+        text = TextBlock(tok, is_lm=is_lm, seq_len=seq_len, vocab=text_vocab, backwards=backwards,
+                         text_cols=listed(text_col))
         blocks = [text] if is_lm else [text, _choose_target(df, label_col, label_delim, y_block)]
         get_y = None if is_lm else ColReader(label_col, label_delim=label_delim)
         block = DataBlock(blocks, splitter=splitter, get_x=ColReader(text_col), get_y=get_y)
