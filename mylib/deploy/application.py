@@ -1,8 +1,9 @@
 """What the command asks of each kind of data
 
-The command does the same for images, tables and ratings: make loaders of what lies on the disk, make a learner, open
-what somebody asks about. Each kind of data is an `Application`, a small class with one method for each of these.
-Nothing else in this room asks what kind of data it has; a new kind is a new class in the list of `mylib.deploy.apps`.
+The command does the same for images, texts, tables and ratings: make loaders of what lies on the disk, make a
+learner, open what somebody asks about. Each kind of data is an `Application`, a small class with one method for each
+of these. Nothing else in this room asks what kind of data it has; a new kind is a new class in the list of
+`mylib.deploy.apps`.
 
 Docs: https://mylib-team.github.io/mylib/deploy/application.html.md"""
 
@@ -46,9 +47,9 @@ class Application:
     def is_of(self, learn:Learner) -> bool:
         "Tell whether a loaded learner is for data of this kind"
         raise NotImplementedError
-    def files(self, path:Path) -> list: # Of paths
-        "Return the files that somebody means who names `path`"
-        return [path]
+    def files(self, word:str|Path) -> list: # Of paths; of texts also texts
+        "Return the files that somebody means who writes `word`"
+        return [Path(word)]
     def requests(self, path:Path, _learn:Learner) -> Iterator[tuple]: # A name, and what the Block of the input opens
         "Iterate over what somebody asks a loaded learner about in a file"
         raise NotImplementedError
@@ -59,5 +60,5 @@ def held_share(
 ) -> float: # From 0 to 1
     "Return the share to hold out, where a folder cannot be held out"
     if isinstance(valid, float): return valid
-    raise UsageError(f"--valid is {valid!r}, but only a folder of images can hold out a folder. Pass a share, "
+    raise UsageError(f"--valid is {valid!r}, but only a folder of images or texts can hold out a folder. Pass a share, "
                      "such as 0.2.")

@@ -12,6 +12,7 @@ Docs: https://mylib-team.github.io/mylib/deploy/labels.html.md"""
 __all__ = ['table_endings', 'ImageNames', 'find_images', 'find_table', 'read_labels', 'find_target', 'find_separator']
 
 # %% ../../nbs/deploy/08_labels.ipynb #43d6959d
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def find_images(
         for column,values in names.items():
             for suffix in ('', *sorted(image_extensions & {'.jpg', '.jpeg', '.png'})):
                 paths = [place/f'{o}{suffix}' for o in values]
-                found = [o for o in paths if o.suffix.lower() in image_extensions and o.is_file()]
+                found = [o for o in paths if o.suffix.lower() in image_extensions and os.path.isfile(o)] # also a long text
                 if len(found)>len(paths)/2: return ImageNames(column, place, suffix)
     return None
 

@@ -46,6 +46,8 @@ def _names(text): return [o for o in re.split(r'[,\s]+', text) if o]
 kinds = dict(images='a folder of images with one sub-folder a class',
              labeled='a CSV file of image names and labels beside the images, or their folder',
              masks='a folder with images, masks and codes.txt',
+             texts='a folder of .txt files with one sub-folder a class',
+             **{'text-table': 'a CSV file with a column of texts'},
              ratings='a CSV or Parquet file with columns such as user, item and rating',
              table='a CSV or Parquet file, with --target COLUMN')
 
@@ -54,12 +56,14 @@ def _data_words(p):
     p.add_argument('path', nargs='?', help='; '.join(kinds.values())+'; without it: handwritten digits')
     p.add_argument('--as', dest='as_', choices=list(kinds), help='what the path is (default: found by looking)')
     p.add_argument('--target', metavar='COLUMN', help='column of a table that is to be predicted, or of labels')
+    p.add_argument('--text', metavar='COLUMN', help='column of the texts (default: found by looking)')
     p.add_argument('--classes', action='store_const', const=True, help='each value of the target is a class')
     p.add_argument('--numbers', action='store_const', const=True, help='the target is a number')
     p.add_argument('--valid', type=_share_or_folder, metavar='SHARE|FOLDER',
-                   help='what is held out: a share such as 0.2, or for images a folder (default: found, else 0.2)')
-    p.add_argument('--arch', metavar='NAME', help='a timm model for images (default: resnet18), or a model of tables '
-                                                  '(ensemble) or of ratings (dot)')
+                   help='what is held out: a share such as 0.2, or for images and texts a folder (default: found, else '
+                        '0.2)')
+    p.add_argument('--arch', metavar='NAME', help='a timm model for images (default: resnet18), or a model of texts '
+                                                  '(static), of tables (ensemble) or of ratings (dot)')
     p.add_argument('--size', type=_count, metavar='PIXELS', help='height and width of images (default: 224)')
     p.add_argument('--weights', metavar='FILE', help='safetensors file with the weights of the architecture '
                                                      '(default: from the hub)')
@@ -78,7 +82,7 @@ def train_words(
     _data_words(p)
     p.add_argument('--metrics', type=_names, metavar='NAMES', help='such as accuracy,F1Score (default: by the data)')
     p.add_argument('--epochs', type=_count, metavar='N', help='how often to iterate over the data (default: images and '
-                                                              'ratings 5, tables 10, digits 30)')
+                                                              'ratings 5, texts and tables 10, digits 30)')
     p.add_argument('--lr', type=_rate, metavar='RATE', help='highest learning rate (default: found by trying)')
     p.add_argument('--out', metavar='FOLDER', help='for model.mylib, metrics.csv, report.html and settings.json '
                                                    '(default: runs/NAME, which is never overwritten)')
@@ -96,8 +100,8 @@ def predict_words(
 ):
     "Add the words of `mylib predict`"
     p.add_argument('model', help='a model.mylib')
-    p.add_argument('files', nargs='+', help='images, folders of images, or tables with a row a prediction')
-    p.add_argument('--json', action='store_true', help='a line of JSON for each image or row, with all probabilities')
+    p.add_argument('files', nargs='+', help='images, texts, folders of them, or tables with a row a prediction')
+    p.add_argument('--json', action='store_true', help='a line of JSON for each image, text or row, with all probabilities')
     p.add_argument('--device', metavar='NAME', default='cpu', help='such as cuda (default: %(default)s)')
 
 def info_words(
@@ -116,18 +120,20 @@ class Command:
     examples:str='' # Lines for the help
 
 commands = {
-    'train': Command('train on a folder of images, a table or ratings, or on the embedded digits',
+    'train': Command('train on images, texts, a table or ratings, or on the embedded digits',
                      'mylib.deploy.words:train_words', 'mylib.deploy.train:train',
                      'mylib train                                the digits that come with the library\n'
                      'mylib train photos --arch convnext_tiny    a folder with a sub-folder a class\n'
                      'mylib train labels.csv                     images whose labels are in a table\n'
                      'mylib train streets --size 320             images and masks\n'
+                     'mylib train reviews.csv                    texts and their labels, or a folder of them\n'
                      'mylib train people.csv --target salary     a table\n'
                      'mylib train ratings.csv --epochs 20        who rated what\n'
                      'mylib train --resume --out runs/photos     go on after a stop'),
-    'predict': Command('predict images, or the rows of tables', 'mylib.deploy.words:predict_words',
+    'predict': Command('predict images, texts, or the rows of tables', 'mylib.deploy.words:predict_words',
                        'mylib.deploy.ask:predict',
                        'mylib predict runs/photos/model.mylib new_photos    all images of a folder\n'
+                       "mylib predict runs/reviews/model.mylib 'A text'      one text; files and tables of texts too\n"
                        'mylib predict runs/people/model.mylib new.csv       each row of a table'),
     'lr-find': Command('try learning rates, without training', 'mylib.deploy.words:lr_find_words',
                        'mylib.deploy.train:lr_find', 'mylib lr-find photos --arch convnext_tiny'),
@@ -172,7 +178,7 @@ class _Parser(argparse.ArgumentParser):
 def _top_parser():
     "What stands before the name of the command"
     examples = '\n'.join('  '+line for o in commands.values() for line in o.examples.splitlines())
-    p = _Parser('mylib', description='Train a model on images, a table or ratings, and predict with it.',
+    p = _Parser('mylib', description='Train a model on images, texts, a table or ratings, and predict with it.',
                 epilog=f'examples:\n{examples}')
     p.add_argument('--version', action='version', version=f'mylib {__version__}')
     return p
@@ -197,6 +203,7 @@ def parse(
 
 # %% ../../nbs/deploy/06_words.ipynb #98d8748f
 _options = [
+    (r"Pass encoding='(\S+)' if it is, or convert the file", r'Convert it: iconv -f \1 -t utf-8 FILE > NEW'),
     (r'(item_tfms=)?\[?Resize\((\d+)\)\]? to the DataBlock', r'--size \2'),
     (r'item_tfms=\[?Resize\((\d+)\)\]?', r'--size \1'),
     (r'y_block=CategoryBlock\([^)]*\)', '--classes'), (r'y_block=RegressionBlock\([^)]*\)(\(\))?', '--numbers'),

@@ -20,6 +20,7 @@ import pandas as pd
 
 from ..core.core import MissingFile, UsageError, concise, note
 from ..core.delegates import delegates
+from ..core.encoding import wrong_encoding
 from ..data.block import TransformBlock
 from ..data.split import IndexSplitter, RandomSplitter
 from ..data.column import plain_column
@@ -124,9 +125,7 @@ def read_table(
     if not Path(csv).is_file():
         raise MissingFile(f"There is no file {csv}. Check the path; the current folder is {Path.cwd()}.")
     try: return _check_header(csv, pd.read_csv(csv, skipinitialspace=skipinitialspace, **kwargs), kwargs)
-    except UnicodeDecodeError as e:
-        raise UsageError(f"{csv} is not encoded in UTF-8 ({e.reason} at byte {e.start}). "
-                         "Try encoding='latin-1'.") from e
+    except UnicodeDecodeError as e: raise wrong_encoding(csv, kwargs.get('encoding') or 'UTF-8', e) from e
     except pd.errors.EmptyDataError as e: raise UsageError(f"{csv} is empty. Check where it comes from.") from e
     except pd.errors.ParserError as e:
         raise UsageError(f"{csv} cannot be read as a table: {str(e).strip()}. "

@@ -14,11 +14,13 @@ __all__ = ['UNK', 'PAD', 'BOS', 'EOS', 'FLD', 'TK_REP', 'TK_WREP', 'TK_UP', 'TK_
            'make_vocab', 'first', 'coll_repr', 'tokenize1', 'parallel_tokenize', 'Numericalize', 'TextBlock',
            'pad_input', 'pad_chunk', 'SortedDL', 'LMDataLoader', 'TextDataLoaders', 'StaticEmbedding', 'AWD_LSTM',
            'Transformer', 'RNNCallback', 'generate', 'next_probs', 'language_model_learner', 'write_text',
-           'TextLearner', 'LMLearner', 'text_classifier_learner']
+           'TextLearner', 'LMLearner', 'text_classifier_learner', 'python_topics', 'docstrings', 'docstrings_folder',
+           'docstrings_csv']
 
 # %% ../../nbs/text/99_all.ipynb #f7945032
 from ..data import all as data_face
 from ..data.all import *
+from ..core.sample_texts import python_topics, docstrings, docstrings_folder, docstrings_csv
 from .rules import UNK, PAD, BOS, EOS, FLD, TK_REP, TK_WREP, TK_UP, TK_MAJ, defaults, apply_rules, trace_rules
 from .rules import fix_html, replace_rep, replace_wrep, spec_add_spaces, rm_useless_spaces
 from .rules import replace_all_caps, replace_maj, lowercase
@@ -46,4 +48,5 @@ _all_ = ['UNK', 'PAD', 'BOS', 'EOS', 'FLD', 'TK_REP', 'TK_WREP', 'TK_UP', 'TK_MA
          'make_vocab', 'first', 'coll_repr', 'tokenize1', 'parallel_tokenize', 'Numericalize', 'TextBlock',
          'pad_input', 'pad_chunk', 'SortedDL', 'LMDataLoader', 'TextDataLoaders', 'StaticEmbedding',
          'AWD_LSTM', 'Transformer', 'RNNCallback', 'generate', 'next_probs', 'language_model_learner', 'write_text',
-         'TextLearner', 'LMLearner', 'text_classifier_learner']
+         'TextLearner', 'LMLearner', 'text_classifier_learner', 'python_topics', 'docstrings', 'docstrings_folder',
+         'docstrings_csv']

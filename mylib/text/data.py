@@ -17,16 +17,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.core import MissingFile, UsageError, concise, listed
+from ..core.core import MissingFile, concise, listed
 from ..core.delegates import delegates
+from ..core.encoding import wrong_encoding
 from ..data.block import CategoryBlock, MultiCategoryBlock, TransformBlock
 from ..data.column import plain_column
 from ..data.datablock import DataBlock
-from ..data.folders import choose_label, split_folders
+from ..data.folders import files_and_split
 from ..data.guess import guess_target
 from ..data.items import ColReader, get_text_files
 from ..data.loaders import DataLoaders
-from ..data.split import ColSplitter, GrandparentSplitter, RandomSplitter
+from ..data.split import ColSplitter, RandomSplitter
 from .block import TextBlock
 
 # %% ../../nbs/text/12_data.ipynb #ac115622
@@ -51,13 +52,8 @@ class TextDataLoaders(DataLoaders):
         **kwargs, # To `DataLoaders.from_dsets`
     ) -> DataLoaders:
         "Make loaders of `.txt` files in one folder per class, split by the folders above them or at random"
-        path = Path(path)
-        if valid_pct is None:
-            train,valid = split_folders(path, train, valid)
-            files,splitter = get_text_files(path, folders=[train, valid]),GrandparentSplitter(train, valid)
-        else: files,splitter = get_text_files(path),RandomSplitter(valid_pct, seed)
+        files,splitter,label = files_and_split(path, get_text_files, train, valid, valid_pct, seed, labeled=not is_lm)
         text = TextBlock(tok, is_lm=is_lm, seq_len=seq_len, vocab=text_vocab, backwards=backwards, encoding=encoding)
-        label = None if is_lm else choose_label(files, path, skip=1 if valid_pct is None else 0)
         block = DataBlock([text] if is_lm else [text, CategoryBlock(vocab)], get_items=lambda _path: files,
                           splitter=splitter, get_y=label)
         return cls.of(block.dataloaders(path, path=path, seed=seed, **kwargs))
@@ -85,7 +81,8 @@ class TextDataLoaders(DataLoaders):
         "Make loaders of texts and labels in a data frame"
         splitter = RandomSplitter(valid_pct, seed) if valid_col is None else ColSplitter(valid_col)
         text_col = _names(df, text_col)
-        text = TextBlock(tok, is_lm=is_lm, seq_len=seq_len, vocab=text_vocab, backwards=backwards)
+        text = TextBlock(tok, is_lm=is_lm, seq_len=seq_len, vocab=text_vocab, backwards=backwards,
+                         text_cols=listed(text_col))
         blocks = [text] if is_lm else [text, _choose_target(df, label_col, label_delim, y_block)]
         get_y = None if is_lm else ColReader(label_col, label_delim=label_delim)
         block = DataBlock(blocks, splitter=splitter, get_x=ColReader(text_col), get_y=get_y)
@@ -107,9 +104,7 @@ class TextDataLoaders(DataLoaders):
         file = Path(path)/csv_fname
         if not file.is_file(): raise MissingFile(f"There is no file {file}. Check `path` and `csv_fname`.")
         try: df = pd.read_csv(file, header=header, sep=delimiter or ',', quoting=quoting, encoding=encoding)
-        except UnicodeDecodeError as e:
-            raise UsageError(f"{file} is not encoded in {encoding or 'UTF-8'} ({e.reason} at byte {e.start}). "
-                             "Try encoding='latin-1', or 'utf-16'.") from e
+        except UnicodeDecodeError as e: raise wrong_encoding(file, encoding or 'UTF-8', e) from e
         return cls.from_df(df, path=path, **kwargs)
 
 # %% ../../nbs/text/12_data.ipynb #c9c4b9e2

@@ -20,13 +20,10 @@ from pathlib import Path
 import pandas as pd
 
 from ..core.core import UsageError, WrongType, reworded, warn
+from ..core.encoding import wrong_encoding
 from ..data.trace import shorten
 
 # %% ../../nbs/text/02_read.ipynb #401cd7fc
-def _likely_encoding(raw):
-    "Return the encoding to propose for bytes that are not UTF-8"
-    return 'utf-16' if raw[:2] in (b'\xff\xfe', b'\xfe\xff') or raw[:1000].count(0)>len(raw[:1000])//4 else 'latin-1'
-
 def read_text(
     file:str|Path, # A text file
     encoding:str='utf-8', # Its encoding; a mark of UTF-8 at its beginning is left out
@@ -35,9 +32,7 @@ def read_text(
     try: raw = Path(file).read_bytes()
     except OSError as e: raise reworded(e, f"{file} cannot be read: {e.strerror}. Check the path.") from e
     try: return raw.decode('utf-8-sig' if encoding.lower().replace('_', '-') in ('utf-8', 'utf8') else encoding)
-    except UnicodeDecodeError as e:
-        raise UsageError(f"{file} is not encoded in {encoding} ({e.reason} at byte {e.start}). "
-                         f"Pass encoding={_likely_encoding(raw)!r} if it is, or convert the file.") from e
+    except UnicodeDecodeError as e: raise wrong_encoding(file, encoding, e) from e
     except LookupError as e:
         raise UsageError(f"There is no encoding {encoding!r}. Use one that Python knows, such as 'latin-1'.") from e
 

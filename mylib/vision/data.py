@@ -18,38 +18,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.core import UsageError, concise, note, warn
+from ..core.core import UsageError, concise, warn
 from ..core.delegates import delegates
 from ..data.items import ColReader, FileList, RegexLabeller, get_image_files, using_attr
-from ..data.split import ColSplitter, RandomSplitter, find_split_folders
+from ..data.split import ColSplitter, RandomSplitter
 from ..data.block import CategoryBlock, MultiCategoryBlock, TransformBlock
 from ..data.column import plain_column
 from ..data.guess import guess_target
 from ..data.datablock import DataBlock
-from ..data.folders import choose_label, split_folders
+from ..data.folders import files_and_split
 from ..data.loaders import DataLoaders
 from .block import ImageBlock
 from .image import PILImage
 
 # %% ../../nbs/vision/31_data.ipynb #da28b6ac
 def _make_block(img_cls, y_block, **kwargs): return DataBlock(blocks=(ImageBlock(img_cls), y_block), **kwargs)
-
-def _by_top_folder(path, train, valid):
-    "Return a splitter by the folder of the first level below `path`"
-    def _split(items):
-        tops = [Path(o).relative_to(path).parts[0] for o in items]
-        parts = [[i for i,o in enumerate(tops) if o==name] for name in (train, valid)]
-        for name,found in zip((train, valid), parts):
-            if found: continue
-            raise UsageError(f"There is no image in {Path(path)/name}. Check the folder, or pass valid_pct=0.2.")
-        return parts
-    return _split
-
-def _note_split(path):
-    "Say that a folder is split already, where it is split at random"
-    found = find_split_folders(o.name for o in Path(path).iterdir() if o.is_dir()) if Path(path).is_dir() else None
-    if found: note(f"{path} has the folders {found[0]!r} and {found[1]!r}, but `valid_pct` splits all of its images at "
-                   f"random. To use the folders, pass train={found[0]!r}, valid={found[1]!r} and no valid_pct.")
 
 # %% ../../nbs/vision/31_data.ipynb #8fd24e90
 class ImageDataLoaders(DataLoaders):
@@ -70,14 +53,7 @@ class ImageDataLoaders(DataLoaders):
         **kwargs, # To `DataLoaders.from_dsets`
     ) -> DataLoaders:
         "Make loaders of images in one folder per class, split by the folders above them or at random"
-        path = Path(path)
-        if valid_pct is None:
-            train,valid = split_folders(path, train, valid)
-            files,splitter = get_image_files(path, folders=[train, valid]),_by_top_folder(path, train, valid)
-        else:
-            files,splitter = get_image_files(path),RandomSplitter(valid_pct, seed)
-            _note_split(path)
-        label = choose_label(files, path, skip=1 if valid_pct is None else 0)
+        files,splitter,label = files_and_split(path, get_image_files, train, valid, valid_pct, seed)
         block = _make_block(img_cls, CategoryBlock(vocab), get_items=lambda _path: files, splitter=splitter,
                             get_y=label, item_tfms=item_tfms, batch_tfms=batch_tfms)
         return block.dataloaders(path, path=path, seed=seed, **kwargs)
