@@ -18,6 +18,7 @@ from .apps import app_of
 from .load import load_learner
 from .read import open_bundle
 from .tell import complain, telling
+from ..vision.mask import MaskBlock
 
 # %% ../../nbs/deploy/17_ask.ipynb #deb7e9b6
 def _say_answer(name, answer, as_json):
@@ -79,10 +80,27 @@ def _predict(args):
     learn.dls = learn.dls.new(device=args.device)
     asked,bad = _opened(learn, args.files)
     for o in bad: complain(o)
+    places = {} if args.masks is None else _mask_files(learn, [name for name,_ in asked], Path(args.masks))
     if asked:
         dl = learn.dls.test_dl([o for _,o in asked], raw=True)
-        for (name,_),answer in zip(asked, _answers(learn, dl)): _say_answer(name, answer, args.json)
+        for (name,_),answer in zip(asked, _answers(learn, dl)):
+            if places: answer.label.write(places[name])
+            _say_answer(name, answer, args.json)
     return 1 if bad else 0
+
+# %% ../../nbs/deploy/17_ask.ipynb #2ac336b6
+def _mask_files(learn, names, folder):
+    "Return where the mask of each image will be, by the name of the image"
+    if not isinstance(learn.dls.targets.blocks[0], MaskBlock) or len(learn.dls.targets.blocks)>1:
+        raise UsageError("--masks is for a model that predicts a mask, and this one does not. Leave it out.")
+    places = {name: folder/f'{Path(name).stem}.png' for name in names}
+    by_place = {p: name for name,p in places.items()}
+    for name,p in places.items():
+        if p.exists(): raise UsageError(f"{p} is there already. Pass another folder for --masks.")
+        if by_place[p]!=name:
+            raise UsageError(f"{name} and {by_place[p]} would both be {p}. Predict one of their folders at a time.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return places
 
 # %% ../../nbs/deploy/17_ask.ipynb #b86e2c16
 def _called(d):

@@ -102,6 +102,7 @@ def predict_words(
     p.add_argument('model', help='a model.mylib')
     p.add_argument('files', nargs='+', help='images, texts, folders of them, or tables with a row a prediction')
     p.add_argument('--json', action='store_true', help='a line of JSON for each image, text or row, with all probabilities')
+    p.add_argument('--masks', metavar='FOLDER', help='of a model for masks: write each one there, as a PNG')
     p.add_argument('--device', metavar='NAME', default='cpu', help='such as cuda (default: %(default)s)')
 
 def info_words(
@@ -134,7 +135,8 @@ commands = {
                        'mylib.deploy.ask:predict',
                        'mylib predict runs/photos/model.mylib new_photos    all images of a folder\n'
                        "mylib predict runs/reviews/model.mylib 'A text'      one text; files and tables of texts too\n"
-                       'mylib predict runs/people/model.mylib new.csv       each row of a table'),
+                       'mylib predict runs/people/model.mylib new.csv       each row of a table\n'
+                       'mylib predict runs/streets/model.mylib new --masks said    write masks as images'),
     'lr-find': Command('try learning rates, without training', 'mylib.deploy.words:lr_find_words',
                        'mylib.deploy.train:lr_find', 'mylib lr-find photos --arch convnext_tiny'),
     'info': Command('say what is in the file of a model', 'mylib.deploy.words:info_words', 'mylib.deploy.ask:info',

@@ -16,14 +16,16 @@ __all__ = ['class_color', 'NamedMask', 'VoidMask', 'OpenMask', 'MaskBlock']
 import copy
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from PIL import Image
 from torch import Tensor
 
-from ..core.core import OutOfRange, UnknownName, UsageError, note
+from ..core.core import OutOfRange, UnknownName, UsageError, note, whole_file
 from ..core.part import part
 from ..core.show import show_image
 from ..core.values import json_list
@@ -64,6 +66,19 @@ class NamedMask(PILMask):
         found = dict(zip(*(o.tolist() for o in np.unique(self.pixels(), return_counts=True))))
         counts = {name: found.get(code, 0) for code,name in self.names.items()}
         return {k: v for k,v in sorted(counts.items(), key=lambda o: -o[1]) if v}
+
+    def write(self,
+        file:str|Path, # Ends in .png
+    ):
+        "Write the codes as a PNG that is shown in the colors of the classes; with codes above 255 in gray"
+        im = Image.fromarray(self.pixels())
+        if im.mode=='L':
+            palette = np.zeros((256, 3))
+            for i,code in enumerate(self.names):
+                if code<256: palette[code] = class_color(i)
+            im.putpalette((palette*255).astype(np.uint8).tobytes())
+        else: im = Image.fromarray(self.pixels().astype(np.uint16))
+        with whole_file(file) as f: im.save(f, 'png')
 
     def rgba(self,
         alpha:float=0.5, # Opacity, 0 to 1; a code without a name is transparent
