@@ -107,10 +107,11 @@ class CrossEntropyLossFlat(Loss):
     def decodes(self): return argmax if self.axis==-1 else partial(argmax, axis=self.axis)
 
     def _compute_entropy(self, pred, targ, **kwargs):
-        "Call PyTorch's cross entropy, which expects the classes on axis 1"
-        pred = pred.movedim(self.axis, 1) if pred.ndim>2 else pred
-        return F.cross_entropy(pred, targ, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing,
-                               **kwargs)
+        "Call PyTorch's cross entropy, which expects the classes on axis 1; other axes are flat rows, for speed"
+        kwargs = dict(ignore_index=self.ignore_index, label_smoothing=self.label_smoothing, **kwargs)
+        if pred.ndim<=2 or self.axis in (1, 1-pred.ndim): return F.cross_entropy(pred, targ, **kwargs)
+        loss = F.cross_entropy(pred.movedim(self.axis, -1).flatten(0, -2), targ.flatten(), **kwargs)
+        return loss.view(targ.shape) if loss.ndim else loss
 
     def __call__(self, pred, targ):
         targ,pred = _check_class_target(pred, targ, self.axis),_to_float32(pred)
