@@ -32,15 +32,15 @@ def _cut(name, most=300):
     return name if len(name)<=most else f'{name[:most]}…'
 
 def _opened(learn, words):
-    "What is asked about, each with its name, and the reasons for what cannot be opened"
-    asked:list[tuple] = []
+    "What is asked about, by name, and the reasons for what cannot be opened"
+    asked:dict = {}
     bad,app = [],app_of(learn)
     def _each():
         for word in words:
             try: yield from app.files(word)
             except UsageError as e: bad.append(str(e))
     for file in _each():
-        try: asked += app.requests(file, learn)
+        try: asked.update(app.requests(file, learn))
         except UsageError as e: bad.append(str(e))
     return asked,bad
 
@@ -80,10 +80,10 @@ def _predict(args):
     learn.dls = learn.dls.new(device=args.device)
     asked,bad = _opened(learn, args.files)
     for o in bad: complain(o)
-    places = {} if args.masks is None else _mask_files(learn, [name for name,_ in asked], Path(args.masks))
+    places = {} if args.masks is None else _mask_files(learn, list(asked), Path(args.masks))
     if asked:
-        dl = learn.dls.test_dl([o for _,o in asked], raw=True)
-        for (name,_),answer in zip(asked, _answers(learn, dl)):
+        dl = learn.dls.test_dl(list(asked.values()), raw=True)
+        for name,answer in zip(asked, _answers(learn, dl)):
             if places: answer.label.write(places[name])
             _say_answer(name, answer, args.json)
     return 1 if bad else 0

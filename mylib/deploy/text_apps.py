@@ -78,7 +78,7 @@ def only_texts(
 
 # %% ../../nbs/deploy/10_text_apps.ipynb #2609ced3
 def _is_path(word):
-    "Does somebody who writes `word` mean a file, and not a text?"
+    "Tell whether somebody who writes `word` means a file, and not a text"
     return os.path.exists(word) or not re.search(r'\s', word) and word.endswith(('.txt', *table_endings))
 
 class Texts(Application):

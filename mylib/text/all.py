@@ -15,7 +15,7 @@ __all__ = ['UNK', 'PAD', 'BOS', 'EOS', 'FLD', 'TK_REP', 'TK_WREP', 'TK_UP', 'TK_
            'pad_input', 'pad_chunk', 'SortedDL', 'LMDataLoader', 'TextDataLoaders', 'StaticEmbedding', 'AWD_LSTM',
            'Transformer', 'RNNCallback', 'generate', 'next_probs', 'language_model_learner', 'write_text',
            'TextLearner', 'LMLearner', 'text_classifier_learner', 'python_topics', 'docstrings', 'docstrings_folder',
-           'docstrings_csv']
+           'docstrings_csv', 'input_x_gradient', 'TokenShares']
 
 # %% ../../nbs/text/99_all.ipynb #f7945032
 from ..data import all as data_face
@@ -37,6 +37,7 @@ from .carry import RNNCallback
 from .generate import generate, next_probs
 from .write import LMLearner, TextLearner, language_model_learner, write_text
 from .learner import text_classifier_learner
+from .explain import TokenShares, input_x_gradient
 
 # %% ../../nbs/text/99_all.ipynb #834c870f
 __all__ += data_face.__all__ # what `mylib.data.all` gives
@@ -49,4 +50,4 @@ _all_ = ['UNK', 'PAD', 'BOS', 'EOS', 'FLD', 'TK_REP', 'TK_WREP', 'TK_UP', 'TK_MA
          'pad_input', 'pad_chunk', 'SortedDL', 'LMDataLoader', 'TextDataLoaders', 'StaticEmbedding',
          'AWD_LSTM', 'Transformer', 'RNNCallback', 'generate', 'next_probs', 'language_model_learner', 'write_text',
          'TextLearner', 'LMLearner', 'text_classifier_learner', 'python_topics', 'docstrings', 'docstrings_folder',
-         'docstrings_csv']
+         'docstrings_csv', 'input_x_gradient', 'TokenShares']
