@@ -45,6 +45,8 @@ class TextDataLoaders(DataLoaders):
         text_vocab:Sequence[str]|None=None, # The words; `None`: learned from the training texts
         is_lm:bool=False, # For a language model?
         tok=None, # As for `TextBlock`
+        model:str|Path|None=None, # Folder or hub name of a pre-trained model, whose tokenizer is used
+        max_len:int|None=None, # With `model`: cut texts to so many tokens; `None`: the longest input of the model
         seq_len:int=72, # Language models: tokens of a row of a batch
         backwards:bool=False, # Reverse the order of the tokens?
         encoding:str='utf-8', # Of the files
@@ -56,7 +58,8 @@ class TextDataLoaders(DataLoaders):
             train,valid = split_folders(path, train, valid)
             files,splitter = get_text_files(path, folders=[train, valid]),GrandparentSplitter(train, valid)
         else: files,splitter = get_text_files(path),RandomSplitter(valid_pct, seed)
-        text = TextBlock(tok, is_lm=is_lm, seq_len=seq_len, vocab=text_vocab, backwards=backwards, encoding=encoding)
+        text = TextBlock(tok, is_lm=is_lm, seq_len=seq_len, vocab=text_vocab, backwards=backwards, encoding=encoding,
+                         model=model, max_len=max_len)
         label = None if is_lm else choose_label(files, path, skip=1 if valid_pct is None else 0)
         block = DataBlock([text] if is_lm else [text, CategoryBlock(vocab)], get_items=lambda _path: files,
                           splitter=splitter, get_y=label)
@@ -78,6 +81,8 @@ class TextDataLoaders(DataLoaders):
         is_lm:bool=False, # For a language model?
         valid_col:str|int|None=None, # Column that is true for validation texts; `None`: split at random
         tok=None, # As for `TextBlock`
+        model:str|Path|None=None, # Folder or hub name of a pre-trained model, whose tokenizer is used
+        max_len:int|None=None, # With `model`: cut texts to so many tokens; `None`: the longest input of the model
         seq_len:int=72, # Language models: tokens of a row of a batch
         backwards:bool=False, # Reverse the order of the tokens?
         **kwargs, # To `DataLoaders.from_dsets`
@@ -85,7 +90,8 @@ class TextDataLoaders(DataLoaders):
         "Make loaders of texts and labels in a data frame"
         splitter = RandomSplitter(valid_pct, seed) if valid_col is None else ColSplitter(valid_col)
         text_col = _names(df, text_col)
-        text = TextBlock(tok, is_lm=is_lm, seq_len=seq_len, vocab=text_vocab, backwards=backwards)
+        text = TextBlock(tok, is_lm=is_lm, seq_len=seq_len, vocab=text_vocab, backwards=backwards,
+                         model=model, max_len=max_len)
         blocks = [text] if is_lm else [text, _choose_target(df, label_col, label_delim, y_block)]
         get_y = None if is_lm else ColReader(label_col, label_delim=label_delim)
         block = DataBlock(blocks, splitter=splitter, get_x=ColReader(text_col), get_y=get_y)
