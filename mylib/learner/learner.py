@@ -423,10 +423,10 @@ class Learner:
 
     @concise
     def predict(self,
-        item, # What the Block of the input opens: a path, an image, a row; of several inputs a tuple; of texts also a list
+        item, # What the Block of the input opens: a path, an image, a row; of several inputs a tuple; a list of texts
         with_input:bool=False, # The decoded input too, first?
-    ) -> tuple|list: # ([input,] what it is called, the decoded prediction, the prediction); of a list of texts a list of these
-        "Predict one item, or a list of texts"
+    ) -> tuple|list: # ([input,] what it is called, the decoded prediction, the prediction); several targets are tuples
+        "Predict one item; of a list of texts each, as a list of what one gives"
         p,first = self.predictor(),self.dls.blocks[0]
         if isinstance(first, InputBlock) and first.is_many(item): return self._predict_many(p, item, with_input)
         try:

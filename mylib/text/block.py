@@ -134,10 +134,10 @@ def _make_tok(tok):
 def _make_tkn(tok, rules, model, max_len):
     "Return the tokenizer for what a user passed"
     if model is None and max_len is None and isinstance(tok, (Tokenizer, FileTokenizer)): return tok
-    if model is None and isinstance(tok, Path): return FileTokenizer.from_file(tok, *([] if max_len is None else [max_len]))
+    if model is None and isinstance(tok, Path): return FileTokenizer.from_file(tok, max_len or 512)
     if model is None and max_len is None: return Tokenizer(_make_tok(tok), _check_rules(rules))
     if model is None or tok is not None:
-        raise UsageError("`max_len` is for the tokenizer of a pre-trained model, or of a file, and `tok` for another one. "
+        raise UsageError("`max_len` is for the tokenizer of a pre-trained model, or of a file, and `tok` for another. "
                          "Pass model=FOLDER, or tok=Path('tokenizer.json'), and max_len= with one of them.")
     return read_folder(find_folder(model)).tokenizer(max_len)
 
@@ -145,8 +145,9 @@ def _check_use(tkn, rules, is_lm, backwards):
     "Raise a `UsageError` for what a tokenizer from a file is not made for"
     if not isinstance(tkn, FileTokenizer): return
     wrong = [k for k,v in dict(rules=rules is not None, is_lm=is_lm, backwards=backwards).items() if v]
-    if wrong: raise UsageError(f"`{wrong[0]}` does not go with the tokenizer of a pre-trained model, which puts its own "
-                               "tokens around a whole text. Leave it out, or leave out model= and tok=.")
+    if wrong:
+        raise UsageError(f"`{wrong[0]}` does not go with the tokenizer of a pre-trained model, which puts its own "
+                         "tokens around a whole text. Leave it out, or leave out model= and tok=.")
 
 class TextBlock(InputBlock):
     "A text; batches are (b, length of the longest) int64, filled up with the number of padding"
@@ -215,8 +216,9 @@ class TextBlock(InputBlock):
         return [Member('tokenizer.json', self.tkn.raw)] if self.vocab else []
     @property
     def part_args(self):
-        args = dict(is_lm=self.is_lm, seq_len=self.seq_len, backwards=self.step.backwards, text_cols=self.step.text_cols,
-                    encoding=self.step.encoding, n_fields=self.step.n_fields)
+        step = self.step
+        args = dict(is_lm=self.is_lm, seq_len=self.seq_len, backwards=step.backwards, text_cols=step.text_cols,
+                    encoding=step.encoding, n_fields=step.n_fields)
         if isinstance(self.tkn, FileTokenizer): return dict(args, tok=self.tkn)
         engine = self.members[0] if self.members else None
         return dict(args, engine=engine, digest=engine and hashlib.sha256(engine.data).hexdigest(),
@@ -230,7 +232,10 @@ class TextBlock(InputBlock):
         return TextDatasets.without_items(blocks, n_inp)
     def try_out(self, model, _inputs, _target):
         n = getattr(model, 'n_vocab', len(self.vocab))
-        if isinstance(self.tkn, FileTokenizer): return check_tokens(len(self.vocab), n)
+        if isinstance(self.tkn, FileTokenizer):
+            check_tokens(len(self.vocab), n)
+            if self.tkn.max_len<=(most := getattr(model, 'max_len', self.tkn.max_len)): return
+            raise UsageError(f"Texts are cut to {self.tkn.max_len} tokens, but the model reads {most}. Export it again.")
         if n!=len(self.vocab):
             raise UsageError(f"The tokenizer has {len(self.vocab):,} tokens, but the model {n:,}. Export it again.")
 

@@ -85,6 +85,8 @@ def _among(*options): return lambda o: o in options and type(o) in {type(x) for 
 def _whole(least, most): return lambda o: type(o) is int and least<=o<=most
 def _short(o): return type(o) is str and len(o)<=200
 def _short_or_none(o): return o is None or _short(o)
+def _table(o): return isinstance(o, dict)
+def _list(o): return isinstance(o, list)
 def _one_char(o): return type(o) is str and len(o)==1
 def _pair(o): return isinstance(o, list) and len(o)==2 and _short(o[0]) and _whole(0, 2**21)(o[1])
 _yes,_maybe = _among(True, False),_among(True, False, None)
@@ -120,31 +122,32 @@ _meta = dict(replacement=_one_char, add_prefix_space=_yes, split=_yes, str_rep=_
 _replace = dict(pattern=_pattern, content=_short)
 _frame = dict(sep=_pair, cls=_pair)
 _steps = dict(
-    normalizer=dict(BertNormalizer=dict(clean_text=_yes, handle_chinese_chars=_yes, strip_accents=_maybe, lowercase=_yes),
+    normalizer=dict(BertNormalizer=dict(clean_text=_yes, handle_chinese_chars=_yes, strip_accents=_maybe,
+                                        lowercase=_yes),
                     Strip=dict(strip_left=_yes, strip_right=_yes), Precompiled=dict(precompiled_charsmap=_char_table),
-                    Replace=_replace, **{o: {} for o in ('NFC', 'NFD', 'NFKC', 'NFKD', 'Lowercase', 'StripAccents', 'Nmt')}),
+                    Replace=_replace, NFC={}, NFD={}, NFKC={}, NFKD={}, Lowercase={}, StripAccents={}, Nmt={}),
     pre_tokenizer=dict(BertPreTokenizer={}, Whitespace={}, WhitespaceSplit={}, ByteLevel=_space, Metaspace=_meta,
                        Punctuation=dict(behavior=_short), Digits=dict(individual_digits=_yes)),
     post_processor=dict(TemplateProcessing=dict(single=_template, pair=_template, special_tokens=_specials),
                         BertProcessing=_frame, RobertaProcessing=_frame|dict(trim_offsets=_yes, add_prefix_space=_yes),
                         ByteLevel=_space),
-    decoder=dict(WordPiece=dict(prefix=_short, cleanup=_yes), ByteLevel=_space, Metaspace=_meta, Fuse={}, ByteFallback={},
-                 Replace=_replace, BPEDecoder=dict(suffix=_short),
+    decoder=dict(WordPiece=dict(prefix=_short, cleanup=_yes), ByteLevel=_space, Metaspace=_meta, Fuse={},
+                 ByteFallback={}, Replace=_replace, BPEDecoder=dict(suffix=_short),
                  Strip=dict(content=_one_char, start=_whole(0, 9), stop=_whole(0, 9))),
-    model=dict(WordPiece=dict(unk_token=_short, continuing_subword_prefix=_short, vocab=lambda o: isinstance(o, dict),
+    model=dict(WordPiece=dict(unk_token=_short, continuing_subword_prefix=_short, vocab=_table,
                               max_input_chars_per_word=_whole(1, 1000)),
-               WordLevel=dict(unk_token=_short, vocab=lambda o: isinstance(o, dict)),
+               WordLevel=dict(unk_token=_short, vocab=_table),
                Unigram=dict(unk_id=lambda o: o is None or _whole(0, _most_tokens)(o), byte_fallback=_yes,
-                            vocab=lambda o: isinstance(o, list)),
+                            vocab=_list),
                BPE=dict(unk_token=_short_or_none, continuing_subword_prefix=_short_or_none, fuse_unk=_yes,
                         end_of_word_suffix=_short_or_none, byte_fallback=_yes, ignore_merges=_yes, dropout=_among(None),
-                        vocab=lambda o: isinstance(o, dict), merges=lambda o: isinstance(o, list))))
+                        vocab=_table, merges=_list)))
 _lists = dict(normalizer='normalizers', pre_tokenizer='pretokenizers', post_processor='processors', decoder='decoders')
 
 # %% ../../nbs/text/06_engine.ipynb #69b47a6f
 def _refuse(what):
-    raise UsageError(f"tokenizer.json has {what}, which is not on the list of what the tokenizers of pre-trained models "
-                     "need. Use the tokenizer of a listed type of model, or do not trust the file.")
+    raise UsageError(f"tokenizer.json has {what}, which is not on the list of what the tokenizers of pre-trained "
+                     "models need. Use the tokenizer of a listed type of model, or do not trust the file.")
 
 def _check_step(kind, d):
     "Raise a `UsageError` unless a step is in the table, with arguments that it may have"

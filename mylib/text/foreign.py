@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.core import MissingFile, UsageError, check_whole, note, reworded
+from ..core.core import UsageError, check_whole, note, reworded
 from ..core.part import Member, part
 from ..core.strict import strict_json
 from .engine import check_foreign, in_words, read_engine
@@ -81,7 +81,8 @@ class FileTokenizer:
         except UsageError as e: raise reworded(e, f'{file}: {e}') from e
     @property
     def part_args(self):
-        return dict(engine=Member('tokenizer.json', self.raw), max_len=self.max_len, pad_id=self.pad_id, digest=self.digest)
+        kept = Member('tokenizer.json', self.raw)
+        return dict(engine=kept, max_len=self.max_len, pad_id=self.pad_id, digest=self.digest)
     @property
     def digest(self) -> str: "SHA-256 of the file"; return hashlib.sha256(self.raw).hexdigest()
     def __repr__(self): return f'FileTokenizer of {len(self.vocab):,} tokens, at most {self.max_len} a text'
@@ -113,8 +114,9 @@ class FileTokenizer:
         n:int, # Of how many
     ):
         "Say how many texts were cut"
-        if n_cut: note(f"Of {n:,} texts {n_cut:,} have more than {self.max_len} tokens and are cut. "
-                       "Pass max_len= when making the loaders, as far as the model can read, or shorter texts.")
+        if not n_cut: return
+        note(f"Of {n:,} texts {n_cut:,} have more than {self.max_len} tokens and are cut. "
+             "For more, pass max_len= when making the loaders, as far as the model can read.")
 
     def encode(self,
         text:str|tuple, # As it was written, or a pair of texts
@@ -139,9 +141,9 @@ class FileTokenizer:
         "Refuse to learn; the vocabulary is that of the file"
         usual = dict(min_freq=3, max_vocab=60_000, vocab=None)
         wrong = [k for k,v in learn.items() if usual.get(k)!=v]
-        if wrong: raise UsageError(f"`{wrong[0]}` is for a tokenizer that learns, but this one comes with its vocabulary. "
-                                   "Leave it out.")
-        return self
+        if not wrong: return self
+        raise UsageError(f"`{wrong[0]}` is for a tokenizer that learns, but this one comes with its vocabulary. "
+                         "Leave it out.")
 
     @property
     def sep_id(self) -> int|None:
@@ -150,8 +152,8 @@ class FileTokenizer:
         if not any(e.type_ids): return None
         sep,first = self.frame[-1],e.type_ids.index(1)
         if e.type_ids==[0]*first+[1]*(len(e.ids)-first) and e.ids.index(sep)==first-1: return sep
-        raise UsageError(f"The tokenizer numbers the texts of a pair {e.type_ids}, which is not known. Use the tokenizer of a "
-                         "listed type of model.")
+        raise UsageError(f"The tokenizer numbers the texts of a pair {e.type_ids}, which is not known. Use the "
+                         "tokenizer of a listed type of model.")
 
     def tokens(self,
         ids:Iterable[int], # Numbers

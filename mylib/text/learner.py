@@ -87,14 +87,15 @@ def _check_same_tokens(tkn, folder, name):
     "Raise a `UsageError` unless the loaders have the tokenizer of the model"
     make = f"Pass model={str(name)!r} when making the loaders: TextDataLoaders.from_df(df, model={str(name)!r})."
     if not isinstance(tkn, FileTokenizer):
-        raise UsageError(f"The loaders have learned a vocabulary of {len(tkn.vocab):,} tokens, but the model {name} knows "
-                         f"the numbers of its own tokenizer alone. {make}")
+        raise UsageError(f"The loaders have learned a vocabulary of {len(tkn.vocab):,} tokens, but the model {name} "
+                         f"knows the numbers of its own tokenizer alone. {make}")
     own = folder.tokenizer()
     if tkn.digest!=own.digest or tkn.pad_id!=own.pad_id:
         raise UsageError(f"The loaders have another tokenizer than the model {name}, so its numbers would mean other "
                          f"tokens. {make}")
     if tkn.max_len>folder.max_len:
-        raise UsageError(f"The texts have up to {tkn.max_len} tokens, but the model {name} reads {folder.max_len}. {make}")
+        raise UsageError(f"Texts have up to {tkn.max_len} tokens here, but the model {name} reads {folder.max_len}. "
+                         f"{make}")
 
 def _transformer_learner(dls, name, n_out, config, kwargs):
     "Make a learner with a pre-trained transformer"
@@ -110,7 +111,7 @@ def _transformer_learner(dls, name, n_out, config, kwargs):
 @delegates(Learner)
 def text_classifier_learner(
     dls:DataLoaders, # Loaders of texts
-    arch:StaticEmbedding|str|Path|Callable|None=None, # As above: `StaticEmbedding(64)`, `AWD_LSTM`, a folder; `None`: the first
+    arch:StaticEmbedding|str|Path|Callable|None=None, # `StaticEmbedding(64)`, `AWD_LSTM`, a folder; `None`: the first
     n_out:int|None=None, # Number of outputs; `None`: as many as the target needs
     *,
     config:dict|None=None, # Settings of `mylib.text.sentence.build_text_classifier` and of the architecture
@@ -123,7 +124,8 @@ def text_classifier_learner(
     arch = StaticEmbedding() if arch in (None, StaticEmbedding) else arch
     is_static = isinstance(arch, StaticEmbedding)
     if not is_static and not callable(arch) and not isinstance(arch, (str, Path)):
-        raise WrongType(f"`arch` is {arch!r}, but must be a model for texts, such as StaticEmbedding(64), AWD_LSTM or a folder.")
+        raise WrongType(f"`arch` is {arch!r}, but must be a model for texts: StaticEmbedding(64), AWD_LSTM, or a "
+                        "folder, for example.")
     if not isinstance(dls.blocks[0], TextBlock) or dls.blocks[0].is_lm:
         raise WrongType(f"The slots are {dls.blocks}, not a text and its label. Use TextDataLoaders.")
     usual = slice(5e-6, 5e-4) if is_model_name(arch) else 2e-3

@@ -37,6 +37,7 @@ def check_sizes(
     free = 'max_position_embeddings', 'max_relative_positions', 'position_buckets', 'local_attention', 'pad_token_id'
     for k,v in config.items():
         if isinstance(v, (dict, list)) or type(v) is int and k not in free and v>200 and v not in sizes:
-            raise UsageError(f"its model asks for {k[:50]!r}: {str(v)[:50]}, which no weight has. Do not trust the file.")
+            raise UsageError(f"its model asks for {k[:50]!r}: {str(v)[:50]}, which no weight has. "
+                             "Do not trust the file.")
 
 loose_args = dict(transformer=dict(config=check_sizes)) # model to argument to its check

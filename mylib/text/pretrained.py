@@ -19,13 +19,12 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from ..core.core import UsageError, WrongType, check_option, note
 from ..core.part import made_by, part
 from ..core.state import load_numbers_
-from .hub import ModelFolder, check_config, config_limits, poolings, read_json
+from .hub import ModelFolder, check_config, config_limits, longest_input, poolings, read_json
 
 # %% ../../nbs/text/36_pretrained.ipynb #73a8f400
 @dataclass(frozen=True)
@@ -107,6 +106,7 @@ class Pooler(nn.Sequential):
 
 class TransformerClassifier(nn.Module):
     "An encoder of `transformers`, a pooler, and a linear layer"
+    max_len:int # The longest input in tokens
     def __init__(self,
         encoder:nn.Module, # Of `transformers`
         kind:str, # A type of `kinds`
@@ -131,7 +131,8 @@ class TransformerClassifier(nn.Module):
     ) -> Tensor: # (b, l, d)
         "Return what the encoder makes of each token"
         more = {} if self.sep_id is None else dict(token_type_ids=segments(ids, self.sep_id))
-        return self.encoder(input_ids=ids, attention_mask=(ids!=self.pad_id).long(), **more).last_hidden_state
+        mask = None if ids.is_meta else (ids!=self.pad_id).long() # without numbers there is no padding
+        return self.encoder(input_ids=ids, attention_mask=mask, **more).last_hidden_state
     def embed(self,
         ids:Tensor, # (b, l) int64
     ) -> Tensor: # (b, d)
@@ -170,13 +171,15 @@ def build_transformer(
                         f"sep_id={str(sep_id)[:20]}. Export it again.")
     encoder = _build_encoder(kind, {**config, 'pad_token_id': pad_id})
     model = TransformerClassifier(encoder, kind, n_out, pad_id, sep_id, pooling, pooler, ps)
-    return made_by(model, 'text.transformer', kind=kind, config=_whole_config(kind, config, encoder), n_out=n_out,
+    whole = _whole_config(kind, config, encoder)
+    model.max_len = longest_input(kind, whole)
+    return made_by(model, 'text.transformer', kind=kind, config=whole, n_out=n_out,
                    pad_id=pad_id, sep_id=sep_id, pooling=pooling, pooler=pooler, ps=ps)
 
 # %% ../../nbs/text/36_pretrained.ipynb #e7009d82
 _heads = ('cls', 'lm_head', 'predictions', 'sop_classifier', 'vocab_transform', 'vocab_layer_norm', 'vocab_projector',
-          'discriminator_predictions', 'generator_predictions', 'generator_lm_head', 'mask_predictions', 'lm_predictions',
-          'classifier', 'pre_classifier', 'qa_outputs', 'decoder', 'head', 'pooler', 'score')
+          'discriminator_predictions', 'generator_predictions', 'generator_lm_head', 'mask_predictions', 'classifier',
+          'lm_predictions', 'pre_classifier', 'qa_outputs', 'decoder', 'head', 'pooler', 'score')
 _old_names = {'LayerNorm.gamma': 'LayerNorm.weight', 'LayerNorm.beta': 'LayerNorm.bias'}
 
 def read_tensors(
@@ -222,8 +225,8 @@ def _first(names): return ', '.join(names[:3])+(f' and {len(names)-3} more' if l
 def load_folder_(
     model:TransformerClassifier, # Gets the weights
     folder:ModelFolder, # Has them
-):
-    "Load the weights of a folder; what starts at random is said in one line"
+) -> str: # What starts at random, in one line
+    "Load the weights of a folder"
     mine,top,unused = _in_place(folder.kind, read_tensors(folder.path))
     want = model.encoder.state_dict()
     wrong = {
@@ -241,8 +244,8 @@ def load_folder_(
     if has_pooler: load_numbers_(model.pooler, top)
     new = 'Pooler and head start' if own and not has_pooler else 'The head starts'
     left = f" Not used: {', '.join(unused)}." if unused else ''
-    note(f"From {folder.path.name} come {len(mine)+has_pooler*len(top)} weights, those of the encoder"
-         f"{' and of the pooler' if has_pooler else ''}. {new} at random.{left}")
+    return (f"From {folder.path.name} come {len(mine)+has_pooler*len(top)} weights, those of the encoder"
+            f"{' and of the pooler' if has_pooler else ''}. {new} at random.{left}")
 
 def create_transformer(
     folder:ModelFolder, # The pre-trained model
@@ -250,11 +253,14 @@ def create_transformer(
     pad_id:int, # The number of padding
     sep_id:int|None=None, # The token that ends a text, for a model that tells two texts apart
     ps:float=0.1, # Dropout before the head, 0 to 1
+    *,
+    say:bool=True, # Say in one line what starts at random?
 ) -> TransformerClassifier:
     "Make a classifier with the weights of a folder"
     model = build_transformer(folder.kind, folder.config, n_out, pad_id, sep_id=sep_id, ps=ps,
                               pooling=folder.pooling, pooler=not folder.is_sentence)
-    load_folder_(model, folder)
+    said = load_folder_(model, folder)
+    if say: note(said)
     return model
 
 # %% ../../nbs/text/36_pretrained.ipynb #b57b4df1
