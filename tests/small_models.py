@@ -11,21 +11,21 @@ sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, interme
 special = '[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'
 
 
-def tokenizer(texts, lower=True):
+def tokenizer(texts, lower=True, special=special):
     "A tokenizer of the words of `texts`, framed as BERT does"
     words = [*special, *sorted({w for t in texts for w in re.findall(r'\w+|[^\w\s]', t.lower() if lower else t)})]
     engine = Tokenizer(models.WordLevel({o: i for i,o in enumerate(words)}, unk_token='[UNK]'))
     engine.normalizer,engine.pre_tokenizer = normalizers.BertNormalizer(lowercase=lower),pre_tokenizers.BertPreTokenizer()
     engine.add_special_tokens(list(special))
-    engine.post_processor = processors.TemplateProcessing('[CLS] $A [SEP]', '[CLS] $A [SEP] $B:1 [SEP]:1', [('[CLS]', 2), ('[SEP]', 3)])
+    engine.post_processor = processors.TemplateProcessing('[CLS] $A [SEP]', '[CLS] $A [SEP] $B:1 [SEP]:1', [(o, special.index(o)) for o in ('[CLS]', '[SEP]')])
     return engine
 
 
 def model_folder(path, texts, name='Bert', **config):
     "Write a model and its tokenizer; return the folder"
-    engine = tokenizer(texts)
+    engine = tokenizer(texts, special=('[UNK]', '[PAD]', *special[2:]) if name=='MPNet' else special) # whose padding must be 1
     torch.manual_seed(0)
-    config = getattr(transformers, f'{name}Config')(**{**sizes, 'vocab_size': engine.get_vocab_size(), 'pad_token_id': 0, **config})
+    config = getattr(transformers, f'{name}Config')(**{**sizes, 'vocab_size': engine.get_vocab_size(), 'pad_token_id': engine.token_to_id('[PAD]'), **config})
     getattr(transformers, f'{name}Model')(config).save_pretrained(path)
     engine.save(str(path/'tokenizer.json'))
     return path

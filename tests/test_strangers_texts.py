@@ -137,10 +137,10 @@ def foreign_cases(f):
     yield 'a word more', f.words(lambda o: {**o, 'zzz': len(o)}), 'do not belong together'
     yield 'half of the words', f.words(lambda o: dict(list(o.items())[:len(o)//2])), 'do not belong together|number of padding|cannot be used'
     yield 'a large number', f.words(lambda o: {**o, 'zzz': 2**32-1}), 'cannot be used|do not belong together|do not trust'
-    yield 'no special tokens', f.engine(added_tokens=[], model={**d['model'], 'vocab': {'a': 0}}), 'do not belong|padding'
+    yield 'no special tokens', f.engine(added_tokens=[], model={**d['model'], 'vocab': {'a': 0}}), 'do not belong|padding|cannot be used'
     args = f.d['blocks'][0]['args']['tok']['args']
     for k,values in dict(max_len=[0, -1, 3, 10**9, 10**30, 'a', None, 33], pad_id=[-1, 10**9, 'a', 1.5], engine=[None, 'abc', '/etc/passwd', {'given': 'x'}], digest=['0'*64, 3], file=['/etc/passwd']).items():
-        for v in values: yield f'{k}={v!r}', f.block(tok={'part': 'text.FileTokenizer', 'args': {**args, k: v}}), 'cannot be made|Export it again|not in the file'
+        for v in values: yield f'{k}={v!r}', f.block(tok={'part': 'text.FileTokenizer', 'args': {**args, k: v}}), 'cannot be made|Export it again|not in the file|64 bits'
     for v in '/etc/passwd', 'tokenizer.json', 'words', ['words'], {'part': 'text.FileTokenizer'}, {'part': 'text.FileTokenizer', 'args': {}}: yield f'the tokenizer {v!r}', f.block(tok=v), 'tok|engine|no tokenizer|cannot be made'
     for k,v in dict(model='/etc', max_len=8, vocab=['a'], is_lm=True, backwards=True, rules=[]).items(): yield f'the block with {k}', f.block(**{k: v}), 'do not trust|leave it out|cannot be made'
 

@@ -235,7 +235,8 @@ class TextBlock(InputBlock):
         if isinstance(self.tkn, FileTokenizer):
             check_tokens(len(self.vocab), n)
             if self.tkn.max_len<=(most := getattr(model, 'max_len', self.tkn.max_len)): return
-            raise UsageError(f"Texts are cut to {self.tkn.max_len} tokens, but the model reads {most}. Export it again.")
+            raise UsageError(f"Texts are cut to {self.tkn.max_len} tokens, but the model reads {most}. "
+                             "Export it again.")
         if n!=len(self.vocab):
             raise UsageError(f"The tokenizer has {len(self.vocab):,} tokens, but the model {n:,}. Export it again.")
 

@@ -151,8 +151,8 @@ def _refuse(what):
 
 def _check_step(kind, d):
     "Raise a `UsageError` unless a step is in the table, with arguments that it may have"
-    name = d.get('type') if isinstance(d, dict) else d
-    if not isinstance(name, str) or name not in _steps[kind]: _refuse(f"the {kind} {str(name)[:50]!r}")
+    name = d.get('type') if isinstance(d, dict) else None
+    if not isinstance(name, str) or name not in _steps[kind]: _refuse(f"the {kind} {str(name or d)[:50]!r}")
     for k,v in d.items():
         if k!='type' and (k not in (rules := _steps[kind][name]) or not rules[k](v)):
             _refuse(f"the {kind} {name} with {k[:50]!r}: {str(v)[:50]!r}")

@@ -38,7 +38,9 @@ def _pad_of(engine, pad_id):
 def _names_of(engine):
     "Return the tokens by number; a number that is left out has a name that no text contains"
     by_id = {i: o for o,i in engine.get_vocab().items()}
-    return [by_id.get(i, f'\0{i}') for i in range(max(by_id, default=-1)+1)]
+    n = max(by_id, default=-1)+1
+    if n<=2*len(by_id)+10: return [by_id.get(i, f'\0{i}') for i in range(n)]
+    raise UsageError(f"tokenizer.json has {len(by_id):,} tokens, with numbers up to {n-1:,}. Do not trust the file.")
 
 # %% ../../nbs/text/07_foreign.ipynb #1f1a0e8f
 @part('text.FileTokenizer')
@@ -85,6 +87,7 @@ class FileTokenizer:
         return dict(engine=kept, max_len=self.max_len, pad_id=self.pad_id, digest=self.digest)
     @property
     def digest(self) -> str: "SHA-256 of the file"; return hashlib.sha256(self.raw).hexdigest()
+    def __reduce__(self): return type(self),(self.raw, self.max_len, self.pad_id) # a copy of an engine loses settings
     def __repr__(self): return f'FileTokenizer of {len(self.vocab):,} tokens, at most {self.max_len} a text'
 
     def _find_unknown(self):

@@ -86,7 +86,7 @@ def longest_input(
     config:dict, # What the model is made with
 ) -> int:
     "Return how many tokens a model reads; some types number their positions after that of padding"
-    reserved = config.get('pad_token_id', 1)+1 if kind in ('roberta', 'xlm-roberta', 'mpnet') else 0
+    reserved = 2 if kind=='mpnet' else config.get('pad_token_id', 1)+1 if kind in ('roberta', 'xlm-roberta') else 0
     return config.get('max_position_embeddings', 512)-reserved
 
 @dataclass(frozen=True)

@@ -60,9 +60,10 @@ def _library():
 def _build_encoder(kind, config):
     "Return an encoder of `transformers` with random weights"
     known,library = kinds[kind],_library()
-    if config['pad_token_id']>=(n := config.get('vocab_size', 2**21)):
-        raise UsageError(f"The number of padding is {config['pad_token_id']}, but the model has {n:,} tokens. "
-                         "Get the model again.")
+    pad,n = config['pad_token_id'],config.get('vocab_size', 2**21)
+    if pad>=n or kind=='mpnet' and pad!=1: # positions of MPNet are counted from 1, whatever the description says
+        raise UsageError(f"The number of padding is {pad}, but a model of type {kind!r} with {n:,} tokens has "
+                         f"{'1' if kind=='mpnet' else 'a smaller one'}. Get the model again.")
     args = {**config, 'bos_token_id': None, 'eos_token_id': None} # of writers of texts
     if kind=='modernbert': args |= dict(cls_token_id=None, sep_token_id=None, reference_compile=False)
     made = getattr(library, f'{known.name}Config')(**args)
