@@ -119,6 +119,9 @@ class InputBlock(TransformBlock):
     def blank(self):
         "Return an empty item, to try a loaded model on"
         raise NotImplementedError
+    def is_many(self, _item) -> bool:
+        "Are these several items, of which each is predicted?"
+        return False
     def empty(self, _blocks:Sequence[TransformBlock], _n_inp:int):
         "Return a dataset without items, whose first Block this is; `None`: samples are made one item at a time"
         return None

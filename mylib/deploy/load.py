@@ -199,7 +199,9 @@ def _tried(learn, model, item, device):
     inputs = as_slots(blank.new(device=device).one_batch())
     with _Activations() as seen:
         try: out = model(*inputs)
-        except NotImplementedError: return (),seen # an operation that PyTorch cannot do without numbers
+        except RuntimeError as e: # an operation that PyTorch cannot do without numbers
+            if not isinstance(e, NotImplementedError) and 'on meta tensors' not in str(e): raise
+            return (),seen
     activation,decoder = learn.activation_and_decoder()
     outs = list(out) if len(targets)>1 else [out]
     if len(outs)!=len(targets): raise ValueError(f'the model gives {len(outs)} outputs for {len(targets)} targets')

@@ -32,7 +32,7 @@ def _tables():
 
 _table,_loose_args = _tables()
 model_names = ('vision.model', 'vision.unet', 'tabular.model', 'tabular.collab_model', 'text.model', 'text.classifier',
-               'text.language_model', 'nn.simple_cnn', 'nn.small_resnet', 'nn.xresnet')
+               'text.language_model', 'text.transformer', 'nn.simple_cnn', 'nn.small_resnet', 'nn.xresnet')
 
 # %% ../../nbs/deploy/00_parts.ipynb #f43c2ec4
 def part_names() -> list[str]:

@@ -14,8 +14,9 @@ __all__ = ['UNK', 'PAD', 'BOS', 'EOS', 'FLD', 'TK_REP', 'TK_WREP', 'TK_UP', 'TK_
            'make_vocab', 'first', 'coll_repr', 'tokenize1', 'parallel_tokenize', 'Numericalize', 'TextBlock',
            'pad_input', 'pad_chunk', 'SortedDL', 'LMDataLoader', 'TextDataLoaders', 'StaticEmbedding', 'AWD_LSTM',
            'Transformer', 'RNNCallback', 'generate', 'next_probs', 'language_model_learner', 'write_text',
-           'TextLearner', 'LMLearner', 'text_classifier_learner', 'python_topics', 'docstrings', 'docstrings_folder',
-           'docstrings_csv', 'input_x_gradient', 'TokenShares']
+           'TextLearner', 'LMLearner', 'TransformerLearner', 'text_classifier_learner', 'embed_texts',
+           'FileTokenizer', 'python_topics', 'docstrings', 'docstrings_folder', 'docstrings_csv', 'input_x_gradient',
+           'TokenShares']
 
 # %% ../../nbs/text/99_all.ipynb #f7945032
 from ..data import all as data_face
@@ -36,7 +37,9 @@ from .transformer import Transformer
 from .carry import RNNCallback
 from .generate import generate, next_probs
 from .write import LMLearner, TextLearner, language_model_learner, write_text
-from .learner import text_classifier_learner
+from .learner import TransformerLearner, text_classifier_learner
+from .embed import embed_texts
+from .foreign import FileTokenizer
 from .explain import TokenShares, input_x_gradient
 
 # %% ../../nbs/text/99_all.ipynb #834c870f
@@ -49,5 +52,5 @@ _all_ = ['UNK', 'PAD', 'BOS', 'EOS', 'FLD', 'TK_REP', 'TK_WREP', 'TK_UP', 'TK_MA
          'make_vocab', 'first', 'coll_repr', 'tokenize1', 'parallel_tokenize', 'Numericalize', 'TextBlock',
          'pad_input', 'pad_chunk', 'SortedDL', 'LMDataLoader', 'TextDataLoaders', 'StaticEmbedding',
          'AWD_LSTM', 'Transformer', 'RNNCallback', 'generate', 'next_probs', 'language_model_learner', 'write_text',
-         'TextLearner', 'LMLearner', 'text_classifier_learner', 'python_topics', 'docstrings', 'docstrings_folder',
-         'docstrings_csv', 'input_x_gradient', 'TokenShares']
+         'TextLearner', 'LMLearner', 'TransformerLearner', 'text_classifier_learner', 'embed_texts', 'FileTokenizer',
+         'python_topics', 'docstrings', 'docstrings_folder', 'docstrings_csv', 'input_x_gradient', 'TokenShares']

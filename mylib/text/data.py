@@ -46,6 +46,8 @@ class TextDataLoaders(DataLoaders):
         text_vocab:Sequence[str]|None=None, # The words; `None`: learned from the training texts
         is_lm:bool=False, # For a language model?
         tok=None, # As for `TextBlock`
+        model:str|Path|None=None, # Folder or hub name of a pre-trained model, whose tokenizer is used
+        max_len:int|None=None, # With `model`: cut texts to so many tokens; `None`: the longest input of the model
         seq_len:int=72, # Language models: tokens of a row of a batch
         backwards:bool=False, # Reverse the order of the tokens?
         encoding:str='utf-8', # Of the files
@@ -53,7 +55,8 @@ class TextDataLoaders(DataLoaders):
     ) -> DataLoaders:
         "Make loaders of `.txt` files in one folder per class, split by the folders above them or at random"
         files,splitter,label = files_and_split(path, get_text_files, train, valid, valid_pct, seed, labeled=not is_lm)
-        text = TextBlock(tok, is_lm=is_lm, seq_len=seq_len, vocab=text_vocab, backwards=backwards, encoding=encoding)
+        text = TextBlock(tok, is_lm=is_lm, seq_len=seq_len, vocab=text_vocab, backwards=backwards, encoding=encoding,
+                         model=model, max_len=max_len)
         block = DataBlock([text] if is_lm else [text, CategoryBlock(vocab)], get_items=lambda _path: files,
                           splitter=splitter, get_y=label)
         return cls.of(block.dataloaders(path, path=path, seed=seed, **kwargs))
@@ -74,6 +77,8 @@ class TextDataLoaders(DataLoaders):
         is_lm:bool=False, # For a language model?
         valid_col:str|int|None=None, # Column that is true for validation texts; `None`: split at random
         tok=None, # As for `TextBlock`
+        model:str|Path|None=None, # Folder or hub name of a pre-trained model, whose tokenizer is used
+        max_len:int|None=None, # With `model`: cut texts to so many tokens; `None`: the longest input of the model
         seq_len:int=72, # Language models: tokens of a row of a batch
         backwards:bool=False, # Reverse the order of the tokens?
         **kwargs, # To `DataLoaders.from_dsets`
@@ -82,7 +87,7 @@ class TextDataLoaders(DataLoaders):
         splitter = RandomSplitter(valid_pct, seed) if valid_col is None else ColSplitter(valid_col)
         text_col = _names(df, text_col)
         text = TextBlock(tok, is_lm=is_lm, seq_len=seq_len, vocab=text_vocab, backwards=backwards,
-                         text_cols=listed(text_col))
+                         text_cols=listed(text_col), model=model, max_len=max_len)
         blocks = [text] if is_lm else [text, _choose_target(df, label_col, label_delim, y_block)]
         get_y = None if is_lm else ColReader(label_col, label_delim=label_delim)
         block = DataBlock(blocks, splitter=splitter, get_x=ColReader(text_col), get_y=get_y)

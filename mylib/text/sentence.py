@@ -75,6 +75,12 @@ class TextClassifier(nn.Sequential):
     "A `SentenceEncoder`, then a `PoolingClassifier`"
     @property
     def n_vocab(self) -> int: "Number of tokens"; return self[0].encoder.vocab_sz
+    def embed(self,
+        ids:Tensor, # (b, l) int64, padded at the end
+    ) -> Tensor: # (b, d)
+        "Return the mean of what was read of the tokens of each text"
+        x,real = self[0](ids)
+        return (x*real.unsqueeze(-1)).sum(1)/real.sum(1, keepdim=True).clamp(min=1)
 
 @part('text.classifier')
 def build_text_classifier(

@@ -38,14 +38,14 @@ class StaticModel(Module):
         nn.init.normal_(self.emb.weight, std=dim**-0.5/_scale)
         self.drop,self.head = nn.Dropout(ps),nn.Linear(dim, n_out)
 
-    def pooled(self,
+    def embed(self,
         x, # (b, length) int64
     ): # (b, dim)
         "Return the mean of the embeddings of each text; zeros for a text without tokens"
         is_text = (x!=self.pad_id).to(self.emb.weight.dtype)
         return _scale*self.emb(x, per_sample_weights=is_text)/is_text.sum(1, keepdim=True).clamp(min=1)
     def forward(self, x): # (b, length) int64 -> (b, n_out)
-        return self.head(self.drop(self.pooled(x)))
+        return self.head(self.drop(self.embed(x)))
 
 def split_static(
     model:StaticModel, # Of any size

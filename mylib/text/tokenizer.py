@@ -25,8 +25,8 @@ import numpy as np
 from fastcore.foundation import L
 
 from ..core.core import UsageError, WrongType, check_option, check_whole, concise
-from .read import check_texts, read_text
-from .rules import BOS, PAD, TK_MAJ, TK_UP, UNK, apply_rules, defaults, last_rules, trace_rules
+from .read import check_texts, join_fields, read_text
+from .rules import BOS, FLD, PAD, TK_MAJ, TK_UP, UNK, apply_rules, defaults, last_rules, trace_rules
 
 # %% ../../nbs/text/03_tokenizer.ipynb #470581aa
 _word = r"\d+(?:[.,]\d+)+|(?:(?!n't)\w)+|n't|'(?:s|m|d|ll|re|ve)\b|[^\w\s]"
@@ -189,10 +189,9 @@ class Tokenizer:
         **kwargs, # To `setup`: min_freq, max_vocab
     ) -> 'Tokenizer': # Set up
         "Make a tokenizer for the texts of a data frame, with a vocabulary learned from them"
-        from mylib.text.read import join_fields
         cols = [text_cols] if isinstance(text_cols, str) else list(text_cols)
         texts = zip(*(check_texts(df[c].tolist()) for c in cols))
-        return cls(tok, rules).setup((join_fields(t, 'xxfld') for t in texts), **kwargs)
+        return cls(tok, rules).setup((join_fields(t, FLD) for t in texts), **kwargs)
 
     def pieces(self,
         text:str, # As it was written
@@ -275,6 +274,31 @@ class Tokenizer:
     ) -> str:
         "Return the tokens that numbers stand for as one text, without padding"
         return self.tok.join(o for o in self.tokens(ids) if o!=PAD)
+
+    @property
+    def pad_id(self) -> int: "The number of 'xxpad'"; return self.o2i[PAD]
+
+    @property
+    def raw(self) -> bytes: "What a file keeps: its `tokenizer.json`"; return self.engine.to_str().encode()
+
+    def join(self,
+        parts:Sequence[str], # The texts of an item
+    ) -> str:
+        "Return the texts of an item as one, each but a single one with its number before it"
+        return join_fields(parts, FLD)
+
+    def encode_many(self,
+        texts:Sequence[str], # As they were written
+    ) -> tuple: # Numbers of all, one after the other; how many each has; how many texts were cut: none
+        "Encode several texts, each distinct piece of text once"
+        prepared = [self.pieces(t) for t in texts]
+        found = self.ids_of(itertools.chain.from_iterable(prepared))
+        sums = np.concatenate([[0], np.cumsum(np.fromiter(map(len, found), np.int64, len(found)))])
+        ends = sums[np.cumsum([0, *map(len, prepared)])]
+        flat = np.concatenate([np.empty(0, np.int32), *found])
+        begin:np.ndarray = np.repeat(self.begin, len(texts)) # what each text begins with
+        lengths = np.diff(ends)+len(self.begin)
+        return np.insert(flat, np.repeat(ends[:-1], len(self.begin)), begin),lengths,0
 
 # %% ../../nbs/text/03_tokenizer.ipynb #5c649028
 

@@ -13,7 +13,7 @@ Docs: https://mylib-team.github.io/mylib/text/tokens.html.md"""
 __all__ = ['Tokens', 'encode_texts']
 
 # %% ../../nbs/text/05_tokens.ipynb #27515167
-import itertools, tempfile, weakref
+import tempfile, weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,27 +56,22 @@ def _new_array(parts, n, dtype, budget):
 
 # %% ../../nbs/text/05_tokens.ipynb #236060be
 def encode_texts(
-    tkn, # A `mylib.text.tokenizer.Tokenizer` with a vocabulary
-    texts:Sequence[str], # The texts
+    tkn, # A `mylib.text.tokenizer.Tokenizer` with a vocabulary, or a `mylib.text.foreign.FileTokenizer`
+    texts:Sequence, # The texts, as `tkn.join` returns them
     budget:int|None=None, # Bytes that may be in memory; `None`: a tenth of what is free
     backwards:bool=False, # Reverse the order of the tokens of each text?
 ) -> Tokens:
     "Encode the texts of a set"
     dtype = np.uint16 if len(tkn.vocab)<=2**16 else np.int32
-    found = [_encode_some(tkn, texts[at:at+500], dtype) for at in range(0, len(texts), 500)]
+    found,n_cut = [],0
+    for at in range(0, len(texts), 500):
+        ids,n,cut = tkn.encode_many(texts[at:at+500])
+        found.append((ids.astype(dtype), n))
+        n_cut += cut
+    if n_cut: tkn.say_cut(n_cut, len(texts))
     lengths = np.concatenate([np.empty(0, np.int64), *(n for _,n in found)])
     flat = _new_array([o for o,_ in found], lengths.sum(), dtype, free_memory()//10 if budget is None else budget)
     tokens = Tokens(flat, np.concatenate([[0], lengths.cumsum()]).astype(np.int64))
     if backwards:
         for i in range(len(tokens)): tokens[i][:] = tokens[i][::-1].copy()
     return tokens
-
-def _encode_some(tkn, texts, dtype):
-    "Return the tokens of some texts, one after the other, and how many each has"
-    prepared = [tkn.pieces(t) for t in texts]
-    found = tkn.ids_of(itertools.chain.from_iterable(prepared))
-    sums = np.concatenate([[0], np.cumsum(np.fromiter(map(len, found), np.int64, len(found)))])
-    ends = sums[np.cumsum([0, *map(len, prepared)])]
-    flat = np.concatenate([np.empty(0, dtype), *found]).astype(dtype)
-    begin:np.ndarray = np.repeat(tkn.begin, len(texts)) # what each text begins with
-    return np.insert(flat, np.repeat(ends[:-1], len(tkn.begin)), begin),np.diff(ends)+len(tkn.begin)
