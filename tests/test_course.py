@@ -19,7 +19,7 @@ def old_modules(path):
     return sum(bool(o.new) for b in blocks for o in changes(parse(b.text, True), b.text))
 
 
-def test_there_are_five(): assert len(notebooks)==5 and all(map(old_modules, notebooks)) and is_old('fastai.basics')
+def test_there_are_six(): assert len(notebooks)==6 and all(map(old_modules, notebooks)) and is_old('fastai.basics')
 
 
 @pytest.mark.parametrize('path', notebooks, ids=lambda o: o.stem)

@@ -98,6 +98,20 @@ def test_predictions_come_in_the_order_of_the_items(tmp_path):
     assert torch.allclose(torch.cat([o[0] for o in learn.get_preds(dl=dl, stream=True)])[torch.tensor(dl.order(0)).argsort()], alone, atol=1e-6)
 
 
+def test_inputs_of_different_lengths_are_a_list_in_the_order_of_the_items(tmp_path):
+    df = synth_texts(60)
+    df.loc[::3, 'text'] += ' A long one, and then some more words.'*3
+    dls = TextDataLoaders.from_df(df, path=tmp_path, bs=8, seed=0, device='cpu')
+    learn = text_classifier_learner(dls)
+    inputs,preds,targs = learn.get_preds(with_input=True)
+    pad = dls.blocks[0].pad_id
+    assert len(inputs)==len(preds)==len(targs)==12
+    for i,x in enumerate(inputs): assert torch.equal(x[x!=pad], dls.valid_ds[i][0])
+    assert torch.allclose(preds, learn.get_preds()[0])
+    lengths = {len(x) for x in inputs}
+    assert len(lengths)>1 # or this test is about nothing
+
+
 def test_words_are_those_that_scikit_learn_counts():
     texts = frame().text.tolist()
     counts = CountVectorizer(token_pattern=r'\w+').fit(texts)

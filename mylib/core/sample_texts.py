@@ -16,7 +16,6 @@ __all__ = ['python_topics', 'docstrings', 'docstrings_folder', 'docstrings_csv']
 # %% ../../nbs/core/19_sample_texts.ipynb #f8bcb7c0
 import hashlib, importlib, inspect, re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -33,8 +32,8 @@ def python_topics() -> list[str]: # About 80 texts, half a million characters to
 # %% ../../nbs/core/19_sample_texts.ipynb #4f879f09
 _places = dict( # Modules of a library, and after a colon a class in one
     matplotlib='animation axes:Axes axis:Axis artist:Artist collections colors dates figure:Figure gridspec '
-               'image legend:Legend lines:Line2D offsetbox patches path projections.polar spines table text:Text ticker '
-               'transforms widgets',
+               'image legend:Legend lines:Line2D offsetbox patches path projections.polar spines table text:Text '
+               'ticker transforms widgets',
     numpy=': :ndarray char fft lib.scimath lib.stride_tricks linalg ma polynomial.polynomial polynomial:Polynomial '
           'random random:Generator strings testing',
     pandas=': :Categorical :DataFrame :DateOffset :DatetimeIndex :Index :Interval :IntervalIndex :MultiIndex :Period '
@@ -87,7 +86,8 @@ def docstrings_folder(
     if not path.exists():
         with whole_folder(path) as folder:
             for name in _places: (folder/name).mkdir()
-            for i,(text,label) in enumerate(docstrings().values): (folder/label/f'{i:04d}.txt').write_text(text, 'utf-8')
+            for i,(text,label) in enumerate(docstrings().values):
+                (folder/label/f'{i:04d}.txt').write_text(text, 'utf-8')
     if not all((path/o).is_dir() for o in _places):
         raise UsageError(f"{path} exists, but it is not the folder of docstrings. Remove it, or pass another `path`.")
     return path

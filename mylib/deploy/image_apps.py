@@ -73,7 +73,8 @@ class Images(Application):
         if not path.is_dir():
             raise MissingFile(f"There is no folder {path}. Pass {kinds[self.name]}; the current folder is "
                               f"{Path.cwd()}.")
-        if not has_files(path, image_extensions): raise UsageError(f"There is no image in {path}. Pass {kinds[self.name]}.")
+        if not has_files(path, image_extensions):
+            raise UsageError(f"There is no image in {path}. Pass {kinds[self.name]}.")
         _note_tables(path)
         how = _loader_args(args)
         tfms = {n: how.pop(n) for n in ('item_tfms', 'batch_tfms')}

@@ -43,7 +43,7 @@ def find_images(
         for column,values in names.items():
             for suffix in ('', *sorted(image_extensions & {'.jpg', '.jpeg', '.png'})):
                 paths = [place/f'{o}{suffix}' for o in values]
-                found = [o for o in paths if o.suffix.lower() in image_extensions and os.path.isfile(o)] # also a long text
+                found = [o for o in paths if o.suffix.lower() in image_extensions and os.path.isfile(o)]
                 if len(found)>len(paths)/2: return ImageNames(column, place, suffix)
     return None
 

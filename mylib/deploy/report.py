@@ -36,8 +36,8 @@ from .sections import (drawn_section, file_name, frame_table, html_legend, label
 # %% ../../nbs/deploy/05_report.ipynb #7879ae04
 _about_images = ("Training samples as the model sees them, augmented if they are, each with its label. "
                  "Is the label right, and is what matters still in the image?")
-_about_rows = ("Training samples, each with its target. Is the target right, and did each text or column arrive as it was "
-               "meant?")
+_about_rows = ("Training samples, each with its target. Is the target right, and did each text or column "
+               "arrive as it was meant?")
 
 def _samples(dls, n):
     "The section of the first training samples: images in a grid, anything else as a table"

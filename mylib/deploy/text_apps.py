@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core.core import MissingFile, UsageError, check_option, note
+from ..core.core import UsageError, check_option, note
 from ..train.metrics import accuracy
 from ..data.block import CategoryBlock, RegressionBlock
 from ..data.items import get_text_files, image_extensions
@@ -118,7 +118,8 @@ def _rows(path, step):
     if None in names: names = list(df.columns) if len(df.columns)==1 else []
     if not names:
         raise UsageError(f"{path} has the columns {list(df)[:8]}, none of which has texts"
-                         f"{f' or the name {known[0]!r}' if known else ''}. Name the column of the texts as in training.")
+                         f"{f' or the name {known[0]!r}' if known else ''}. Name the column of the texts as in "
+                         "training.")
     for i,row in enumerate(zip(*(df[n] for n in names))): yield f'{path}:{i+1}', list(row)
 
 # %% ../../nbs/deploy/10_text_apps.ipynb #f1362808

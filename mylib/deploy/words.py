@@ -101,7 +101,8 @@ def predict_words(
     "Add the words of `mylib predict`"
     p.add_argument('model', help='a model.mylib')
     p.add_argument('files', nargs='+', help='images, texts, folders of them, or tables with a row a prediction')
-    p.add_argument('--json', action='store_true', help='a line of JSON for each image, text or row, with all probabilities')
+    p.add_argument('--json', action='store_true', help='a line of JSON for each image, text or row, with all '
+                                                             'probabilities')
     p.add_argument('--masks', metavar='FOLDER', help='of a model for masks: write each one there, as a PNG')
     p.add_argument('--device', metavar='NAME', default='cpu', help='such as cuda (default: %(default)s)')
 

@@ -381,7 +381,7 @@ class Learner:
     def get_preds(self,
         ds_idx:int=1, # 0 for the training set, 1 for validation
         dl=None, # Another loader, such as of `dls.test_dl`, or one of PyTorch's
-        with_input:bool=False, # The inputs too, first?
+        with_input:bool=False, # The inputs too, first? Those of different lengths are a list of tensors
         with_decoded:bool=False, # What the predictions mean, such as the number of the category, too?
         with_loss:bool=False, # A loss a sample too, last?
         act:Callable|None=None, # From output to prediction; `None`: what the loss or the Block says

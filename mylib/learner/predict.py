@@ -168,7 +168,9 @@ def together(
     "Join what came in batches"
     if not parts or parts[0] is None: return None
     first = parts[0]
-    if isinstance(first, Tensor): return torch.cat(list(parts))
+    if isinstance(first, Tensor):
+        same = len({o.shape[1:] for o in parts})==1
+        return torch.cat(list(parts)) if same else [row for o in parts for row in o]
     if isinstance(first, dict): return {k: together([p[k] for p in parts]) for k in first}
     if isinstance(first, tuple): return tuple(together(list(o)) for o in zip(*parts))
     return [o for p in parts for o in p]

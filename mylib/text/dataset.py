@@ -61,6 +61,10 @@ class TextDatasets(Datasets):
 
     @property
     def block(self): "The `TextBlock`"; return self.blocks[0]
+    @property
+    def vocab(self):
+        "The categories of the target; of a language model the tokens"
+        return self.block.vocab if self.block.is_lm else super().vocab
 
     def setup(self):
         train = [self._all, self.splits[0]]

@@ -27,7 +27,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..core.core import OutOfRange, UnknownName, UsageError, WrongType, concise, isolated_rng, near, note
+from ..core.core import OutOfRange, UnknownName, WrongType, concise, isolated_rng, near, note
 from ..core.text import visible
 from ..nn.mode import eval_mode
 from ..learner.learner import Learner
@@ -56,7 +56,8 @@ def _shares(module, ids, weights, out, grad):
     "Return the share of each token of one text, (l,)"
     if grad is None: return torch.zeros(ids.shape[1]) # read without gradients
     if isinstance(module, nn.Embedding): return (out*grad).sum(-1)[0].detach().cpu()
-    if module.mode!='sum': raise WrongType(f"An nn.EmbeddingBag with mode={module.mode!r} has no shares. Use mode='sum'.")
+    if module.mode!='sum':
+        raise WrongType(f"An nn.EmbeddingBag with mode={module.mode!r} has no shares. Use mode='sum'.")
     shares = module.weight[ids[0]]@grad[0]
     return (shares if weights is None else shares*weights[0]).detach().cpu()
 
@@ -94,7 +95,9 @@ class TokenShares:
     score:float # What the model gives it, before the softmax
 
     @property
-    def pieces(self) -> list[tuple]: "(start, end, share) of each piece of the text"; return _merged(self.places, self.shares)
+    def pieces(self) -> list[tuple]:
+        "(start, end, share) of each piece of the text"
+        return _merged(self.places, self.shares)
     @property
     def elsewhere(self) -> float:
         "The sum of the shares of tokens that stand for no character"
@@ -135,7 +138,8 @@ def _as_html(o):
     end = min(len(o.text), max(at, _most))
     more = f' … and {len(o.text)-end:,} characters more' if end<len(o.text) else ''
     legend = f'{_piece_html("speaks for", 1., 1.)} &nbsp; {_piece_html("speaks against", -1., 1.)}'
-    head = f'<b>{_safe(o.target)}</b>, score {o.score:.2f}: &nbsp; {legend} &nbsp; (outside of the text {o.elsewhere:+.2f})'
+    head = (f'<b>{_safe(o.target)}</b>, score {o.score:.2f}: &nbsp; {legend} &nbsp; '
+            f'(outside of the text {o.elsewhere:+.2f})')
     body = f'<div dir="auto" style="white-space:pre-wrap;line-height:1.7">{"".join(parts)}{_safe(o.text[at:end])}</div>'
     return f'<div style="max-width:48em"><div style="margin-bottom:.4em">{head}</div>{body}{more}</div>'
 
@@ -167,8 +171,9 @@ def _which(learn, target):
     if target is None: return None
     if vocab is not None and target in list(vocab): return list(vocab).index(target)
     if type(target) is not int:
-        raise UnknownName(f"There is no class {target!r}.{near(target, vocab or [])} Pass one of {list(vocab or [])[:10]}, or a "
-                          "position.")
+        there = list(vocab or [])
+        raise UnknownName(f"There is no class {target!r}.{near(target, there)} Pass one of {there[:10]}, or "
+                          "a position.")
     return target
 
 def _open(block, item):

@@ -74,7 +74,7 @@ def _reading_learner(dls, arch, n_out, pretrained, config, kwargs):
     if pretrained is not None: check_pretrained(pretrained)
     model = build_text_classifier(encoder_name(arch), len(block.vocab), n_out, pad_token=block.pad_id, **config)
     learn = TextLearner(dls, model, **{'splitter': split_text_classifier, **kwargs})
-    return learn if pretrained is None else learn.load_encoder(pretrained)
+    return learn.load_encoder(pretrained) if pretrained else learn
 
 # %% ../../nbs/text/42_learner.ipynb #09900607
 class TransformerLearner(Learner):

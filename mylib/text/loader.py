@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..core.core import UsageError, check_whole, generator
+from ..core.core import UsageError, check_whole, generator, note
 from ..data.loader import DataLoader
 from ..data.order import epoch_order
 
@@ -36,8 +36,11 @@ class SortedDL(DataLoader):
         *,
         n_tok:int|None=None, # Tokens in a batch, instead of `batch_size`; `None`: by texts
         sort:bool=True, # Put texts of similar length together?
+        seq_len:int|None=None, # For language models alone; given here, a note says that it does nothing
         **kwargs, # To `DataLoader`
     ):
+        if seq_len is not None: note("`seq_len` does nothing for texts with a target, which are loaded whole. Their "
+                                     "model reads them in parts of config=dict(bptt=72) tokens.")
         self.n_tok,self.sort,self._cuts = n_tok,sort and kwargs.get('weights') is None,(None, [])
         if self.sort: kwargs['sort_by'] = dataset.lengths
         super().__init__(dataset, batch_size, shuffle, **kwargs)

@@ -114,7 +114,7 @@ class LMLearner(TextLearner):
 def check_pretrained(
     pretrained, # What a user passed
 ):
-    "Raise a `UsageError` for `True`; say in one line if a model starts from nothing"
+    "Raise a `UsageError` for `True`; say in one line if a model starts from nothing, unless `False` asks for it"
     if pretrained is True:
         raise UsageError("There are no published weights of this architecture in a safe format. Pass pretrained=FILE, "
                          "an encoder that you saved, or leave it out.")
@@ -144,7 +144,7 @@ def language_model_learner(
     check_pretrained(pretrained)
     name = encoder_name(arch)
     model = build_language_model(name, len(block.vocab), drop_mult=drop_mult, pad_token=block.pad_id, **(config or {}))
-    learn = LMLearner(dls, model, lr=lr, splitter=params if pretrained is None else split_language,
+    learn = LMLearner(dls, model, lr=lr, splitter=split_language if pretrained else params,
                       cbs=[RNNCallback(alpha, beta), *listed(cbs)], **kwargs)
-    if pretrained is not None: learn.load_encoder(pretrained)
+    if pretrained: learn.load_encoder(pretrained)
     return learn
