@@ -101,8 +101,8 @@ class ModelFolder:
     @property
     def name(self) -> str:
         "What a person calls the folder: its name, or the name on the hub"
-        is_download = self.path.parent.name=='snapshots'
-        return self.path.parent.parent.name.removeprefix('models--').replace('--', '/') if is_download else self.path.name
+        if self.path.parent.name!='snapshots': return self.path.name
+        return self.path.parent.parent.name.removeprefix('models--').replace('--', '/')
     @property
     def max_len(self) -> int: "The longest input in tokens"; return longest_input(self.kind, self.config)
 
