@@ -439,7 +439,8 @@ class Learner:
 
     def _predict_many(self, p, items, with_input):
         "Return what `predict` returns for each of several items"
-        dl,found = self.dls.test_dl(items, raw=True),{}
+        dl = self.dls.test_dl(items, raw=True)
+        found:dict = {}
         with fitting_batches(dl), isolated_rng():
             for idxs,o in zip(dl.cuts(dl.epoch), p.answers(dl, with_input=True)):
                 inputs = o.inputs if isinstance(o.inputs, tuple) else (o.inputs,)

@@ -16,6 +16,7 @@ __all__ = ['in_words', 'read_engine', 'load_engine', 'check_foreign']
 # %% ../../nbs/text/06_engine.ipynb #eded7008
 import base64, hashlib, json
 from collections.abc import Callable
+from typing import Any
 
 from ..core.core import UsageError
 from ..core.strict import strict_json
@@ -151,7 +152,7 @@ def _refuse(what):
 
 def _check_step(kind, d):
     "Raise a `UsageError` unless a step is in the table, with arguments that it may have"
-    name = d.get('type') if isinstance(d, dict) else None
+    name:Any = d.get('type') if isinstance(d, dict) else None
     if not isinstance(name, str) or name not in _steps[kind]: _refuse(f"the {kind} {str(name or d)[:50]!r}")
     for k,v in d.items():
         if k!='type' and (k not in (rules := _steps[kind][name]) or not rules[k](v)):
@@ -163,7 +164,7 @@ def _check_steps(kind, d):
     "Raise a `UsageError` unless a step, or a sequence of them, may be there"
     if d is None and kind!='model': return
     if not isinstance(d, dict) or d.get('type')!='Sequence' or kind not in _lists: return _check_step(kind, d)
-    inside = d.get(_lists[kind])
+    inside:Any = d.get(_lists[kind])
     if set(d)!={'type', _lists[kind]} or not isinstance(inside, list) or len(inside)>_most_steps:
         _refuse(f"a sequence of {kind}s {str(d)[:50]!r}")
     for o in inside: _check_step(kind, o)

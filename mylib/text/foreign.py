@@ -87,7 +87,8 @@ class FileTokenizer:
         return dict(engine=kept, max_len=self.max_len, pad_id=self.pad_id, digest=self.digest)
     @property
     def digest(self) -> str: "SHA-256 of the file"; return hashlib.sha256(self.raw).hexdigest()
-    def __reduce__(self): return type(self),(self.raw, self.max_len, self.pad_id) # a copy of an engine loses settings
+    def __deepcopy__(self, _memo): return self # nothing about it changes
+    def __reduce__(self): return type(self),(self.raw, self.max_len, self.pad_id) # a pickled engine loses settings
     def __repr__(self): return f'FileTokenizer of {len(self.vocab):,} tokens, at most {self.max_len} a text'
 
     def _find_unknown(self):

@@ -32,7 +32,7 @@ _common = dict(
     intermediate_size=(1, 2**16), hidden_dropout_prob=_share, attention_probs_dropout_prob=_share, pad_token_id=(0, _n),
     max_position_embeddings=(4, 2**17), layer_norm_eps=_share, initializer_range=_share)
 _segments = dict(type_vocab_size=(0, 100))
-config_limits = { # name to (least, most), to the texts that are possible, or to a type
+config_limits:dict[str, dict] = { # name to (least, most), to the texts that are possible, or to a type
     'bert': _common|_segments,
     'distilbert': dict(
         vocab_size=(1, _n), dim=_size, n_layers=(1, 100), n_heads=(1, 256), hidden_dim=(1, 2**16), activation=_acts,
@@ -99,6 +99,11 @@ class ModelFolder:
     is_sentence:bool # Was it trained to make a row of numbers of a sentence? Then there is no pooler
 
     @property
+    def name(self) -> str:
+        "What a person calls the folder: its name, or the name on the hub"
+        if self.path.parent.name!='snapshots': return self.path.name
+        return self.path.parent.parent.name.removeprefix('models--').replace('--', '/')
+    @property
     def max_len(self) -> int: "The longest input in tokens"; return longest_input(self.kind, self.config)
 
     def tokenizer(self,
@@ -164,7 +169,7 @@ def read_folder(
     path = Path(path)
     check_files(path)
     d = read_json(path/'config.json')
-    kind = d.get('model_type')
+    kind = str(d.get('model_type'))
     check_config(kind, {})
     wrong = [k for k in ('auto_map', 'is_decoder', 'is_encoder_decoder', 'add_cross_attention') if d.get(k)]
     if d.get('position_embedding_type', 'absolute')!='absolute': wrong.append('position_embedding_type')

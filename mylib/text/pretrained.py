@@ -245,7 +245,7 @@ def load_folder_(
     if has_pooler: load_numbers_(model.pooler, top)
     new = 'Pooler and head start' if own and not has_pooler else 'The head starts'
     left = f" Not used: {', '.join(unused)}." if unused else ''
-    return (f"From {folder.path.name} come {len(mine)+has_pooler*len(top)} weights, those of the encoder"
+    return (f"From {folder.name} come {len(mine)+has_pooler*len(top)} weights, those of the encoder"
             f"{' and of the pooler' if has_pooler else ''}. {new} at random.{left}")
 
 def create_transformer(
