@@ -172,7 +172,8 @@ def _which(learn, target):
     if vocab is not None and target in list(vocab): return list(vocab).index(target)
     if type(target) is not int:
         there = list(vocab or [])
-        raise UnknownName(f"There is no class {target!r}.{near(target, there)} Pass one of {there[:10]}, or a position.")
+        raise UnknownName(f"There is no class {target!r}.{near(target, there)} Pass one of {there[:10]}, or "
+                          "a position.")
     return target
 
 def _open(block, item):
