@@ -60,7 +60,8 @@ _apps = {o.name: o for o in (Digits(), *applications)}
 _always = dict(path=_or_none(_text), as_=lambda o: o in _apps, command=_text, began=_text)
 _rules = dict(target=_or_none(_text), text=_or_none(_text), classes=_or_none(_true), numbers=_or_none(_true),
               arch=_text, epochs=_count(10**6), size=_count(4096), bs=_count(10**6), lr=_or_none(_rate),
-              weights=_or_none(_text), pretrained=lambda o: type(o) is bool, seed=lambda o: type(o) is int and abs(o)<2**63,
+              weights=_or_none(_text), pretrained=lambda o: type(o) is bool,
+              seed=lambda o: type(o) is int and abs(o)<2**63,
               valid=lambda o: o is None or _text(o) or _share(o), device=_or_none(_text), metrics=_or_none(_list),
               workers=_or_none(lambda o: type(o) is int and 0<=o<10**4)) # what each word may be
 _found = dict(rates=_rising, losses=_curve, complete=_true, best_epoch=lambda o: type(o) is int and 0<=o<10**6,

@@ -121,10 +121,10 @@ def mask_folders(
 ) -> tuple|None: # Of images and of masks; `None`: it is no dataset with masks
     "Find the folders of a dataset with masks"
     found = {o.lower(): path/o for o in inner_folders(path)} if path.is_dir() else {}
-    both = tuple(next((found[n] for n in names if n in found), None) for names in (_image_names, _mask_names))
-    if None in both: return None
-    if _codes_file(path) is None and (not has_files(both[1], image_extensions) or find_table(path)): return None
-    return both
+    images,masks = (next((found[n] for n in names if n in found), None) for names in (_image_names, _mask_names))
+    if images is None or masks is None: return None
+    if _codes_file(path) is None and (not has_files(masks, image_extensions) or find_table(path)): return None
+    return images,masks
 
 def _codes_file(path): return next((o for o in path.iterdir() if o.name.lower()=='codes.txt' and o.is_file()), None)
 

@@ -71,7 +71,7 @@ def _scores_of(model, inputs, target):
             raise WrongType("Only a model with one row of numbers a text can be explained, such as a classifier.")
         if target is None: target = int(out[0].argmax())
         grads = torch.autograd.grad(out[0,target], [o for *_,o in seen], allow_unused=True)
-        shares = torch.cat([_shares(module, *o, g) for o,g in zip(seen, grads)])
+        shares = torch.cat([_shares(module, ids, w, x, g) for (ids,w,x),g in zip(seen, grads)])
     return out[0].detach().cpu(),target,shares.numpy(),[g is None for g in grads]
 
 # %% ../../nbs/text/45_explain.ipynb #2bb102b4
@@ -129,7 +129,8 @@ def _piece_html(text, share, largest):
 
 def _as_html(o):
     "Return a text with its colors, and what they mean"
-    pieces,at,parts = o.pieces,0,[]
+    pieces,at = o.pieces,0
+    parts:list = []
     largest = max((abs(s) for *_,s in pieces), default=0.)
     for a,b,s in pieces:
         if a>=_most: break
@@ -151,7 +152,8 @@ def _mark(share, largest):
 
 def _as_text(o):
     "Return a text in which strong pieces stand in brackets"
-    pieces,at,parts = o.pieces,0,[]
+    pieces,at = o.pieces,0
+    parts:list = []
     largest = max((abs(s) for *_,s in pieces), default=0.)
     for a,b,s in pieces:
         if a>=_most: break
