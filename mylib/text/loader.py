@@ -25,6 +25,8 @@ from ..data.loader import DataLoader
 from ..data.order import epoch_order
 
 # %% ../../nbs/text/11_loader.ipynb #642c7e1b
+_room = 2**20 # tokens of a batch with their padding
+
 class SortedDL(DataLoader):
     "Batches of texts of similar length"
     samples:Any
@@ -44,9 +46,11 @@ class SortedDL(DataLoader):
         self.n_tok,self.sort,self._cuts = n_tok,sort and kwargs.get('weights') is None,(None, [])
         if self.sort: kwargs['sort_by'] = dataset.lengths
         super().__init__(dataset, batch_size, shuffle, **kwargs)
+        longest = dataset.lengths.max() if len(dataset) else 0
+        self.is_wide = self.sort and n_tok is None and longest*(self.batch_size or 1)>_room
         if n_tok is None or not len(dataset): return
         check_whole('n_tok', n_tok)
-        if n_tok<(longest := dataset.lengths.max()):
+        if n_tok<longest:
             raise UsageError(f"`n_tok` is {n_tok}, but the longest text has {longest} tokens. "
                              "Pass at least that, or bs=.")
 
@@ -64,12 +68,19 @@ class SortedDL(DataLoader):
         return epoch_order(self.n, gen, sizes, self.batch_size or 1, pool=200)
 
     def cuts(self, epoch:int) -> list[list[int]]:
-        if self.n_tok is None: return super().cuts(epoch)
-        if self._cuts[0]!=epoch: self._cuts = epoch,self._cut_by_tokens(self.order(epoch), epoch)
+        if self.n_tok is None and not self.is_wide: return super().cuts(epoch)
+        if self._cuts[0]!=epoch: self._cuts = epoch,self._cut(epoch)
         return self._cuts[1]
-    def _cut_by_tokens(self, order, epoch):
-        "Cut an order into batches of at most `n_tok` tokens, and shuffle them"
-        sizes,most,longest = self.samples.lengths,self.n_tok or 0,1
+    def _cut(self, epoch):
+        "Cut an epoch into batches of at most `n_tok` tokens, and shuffle them; or wide batches of `batch_size` texts"
+        if self.n_tok is None: return [o for batch in super().cuts(epoch) for o in self._by_tokens(batch, _room)]
+        batches = self._by_tokens(self.order(epoch), self.n_tok)
+        if not self.shuffle: return batches
+        gen = generator(self.seed, epoch, 'cuts')
+        return [batches[k] for k in torch.randperm(len(batches), generator=gen).tolist()]
+    def _by_tokens(self, order, most):
+        "Cut an order into batches of at most `most` tokens with their padding, or of one text"
+        sizes,longest = self.samples.lengths,1
         batches:list[list[int]] = [[]]
         for i in order:
             longest = max(longest, int(sizes[i]))
@@ -77,10 +88,9 @@ class SortedDL(DataLoader):
                 batches.append([])
                 longest = int(sizes[i])
             batches[-1].append(i)
-        if not self.shuffle: return batches
-        gen = generator(self.seed, epoch, 'cuts')
-        return [batches[k] for k in torch.randperm(len(batches), generator=gen).tolist()]
-    def __len__(self): return super().__len__() if self.n_tok is None else len(self.cuts(self.epoch))
+        return batches
+    def __len__(self):
+        return super().__len__() if self.n_tok is None and not self.is_wide else len(self.cuts(self.epoch))
 
     @property
     def padding(self) -> float:
