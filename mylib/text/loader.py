@@ -73,8 +73,11 @@ class SortedDL(DataLoader):
         return self._cuts[1]
     def _cut(self, epoch):
         "Cut an epoch into batches of at most `n_tok` tokens, and shuffle them; or wide batches of `batch_size` texts"
-        if self.n_tok is None: return [o for batch in super().cuts(epoch) for o in self._by_tokens(batch, _room)]
-        batches = self._by_tokens(self.order(epoch), self.n_tok)
+        order,bs = self.order(epoch),self.batch_size or 1
+        if self.n_tok is None:
+            whole = [order[b*bs:(b+1)*bs] for b in range(super().__len__())]
+            return [o for batch in whole for o in self._by_tokens(batch, _room)]
+        batches = self._by_tokens(order, self.n_tok)
         if not self.shuffle: return batches
         gen = generator(self.seed, epoch, 'cuts')
         return [batches[k] for k in torch.randperm(len(batches), generator=gen).tolist()]
