@@ -428,24 +428,32 @@ class Learner:
         with_input:bool=False, # The decoded input too, first?
     ) -> tuple|list: # ([input,] what it is called, the decoded prediction, the prediction); several targets are tuples
         "Predict one item; of a list of texts each, as a list of what one gives"
-        p,first = self.predictor(),self.dls.blocks[0]
-        if isinstance(first, InputBlock) and first.is_many(item): return self._predict_many(p, item, with_input)
+        p,many = self.predictor(),isinstance(item, list) and self._is_many(item)
         try:
-            with isolated_torch_rng(p.dl.device): inputs,answer = p.predict(item)
+            with isolated_torch_rng(p.dl.device): found = self._ask_many(p, item) if many else [(*p.predict(item), 0)]
         except (RuntimeError, MemoryError) as e:
             if (advice := batch_advice(e, 1)) is None: raise
             raise UsageError(advice) from None
-        return _told(p, inputs, answer, 0, with_input)
+        told = []
+        for inputs,answer,k in found:
+            label,*res = (o if len(o)>1 else o[0] for o in (answer.decoded, answer.values, answer.preds))
+            called = label if p.report is None else p.report(inputs, label)
+            told.append((p.dl.decode_batch(inputs)[k][0], called, *res) if with_input else (called, *res))
+        return told if many else told[0]
 
-    def _predict_many(self, p, items, with_input):
-        "Return what `predict` returns for each of several items"
+    def _is_many(self, item):
+        first = self.dls.blocks[0]
+        return isinstance(first, InputBlock) and first.is_many(item)
+
+    def _ask_many(self, p, items):
+        "Return the inputs of a batch, an answer and its place in the batch for each of several items"
         dl = self.dls.test_dl(items, raw=True)
         found:dict = {}
         with fitting_batches(dl), isolated_rng():
             for idxs,o in zip(dl.cuts(dl.epoch), p.answers(dl, with_input=True)):
                 inputs = o.inputs if isinstance(o.inputs, tuple) else (o.inputs,)
                 answers = p.answers_of(o.preds, dl.undo_batch(inputs) if p.targets.see_sample else None)
-                found |= {i: _told(p, inputs, a, k, with_input) for k,(i,a) in enumerate(zip(idxs, answers))}
+                found |= {i: (inputs, a, k) for k,(i,a) in enumerate(zip(idxs, answers))}
         return [found[i] for i in range(len(items))]
 
     @concise
@@ -635,10 +643,3 @@ def _as_items(x, order):
     if x is None or len(x)!=len(order): return x
     back = torch.tensor(order).argsort()
     return x[back] if isinstance(x, torch.Tensor) else [x[i] for i in back.tolist()]
-
-# %% ../../nbs/learner/11_learner.ipynb #5fa9f7ed
-def _told(p, inputs, answer, k, with_input):
-    "Return what `predict` returns for the `k`-th item of a batch"
-    label,*res = (o if len(o)>1 else o[0] for o in (answer.decoded, answer.values, answer.preds))
-    called = label if p.report is None else p.report(inputs, label)
-    return (p.dl.decode_batch(inputs)[k][0], called, *res) if with_input else (called, *res)

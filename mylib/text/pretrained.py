@@ -15,7 +15,6 @@ __all__ = ['kinds', 'Kind', 'pool', 'segments', 'Pooler', 'TransformerClassifier
            'read_tensors', 'load_folder_', 'create_transformer', 'split_transformer']
 
 # %% ../../nbs/text/36_pretrained.ipynb #c2dd13d5
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,10 +51,12 @@ kinds = {
 # %% ../../nbs/text/36_pretrained.ipynb #4e931e5a
 def _library():
     "Return `transformers`"
-    try: return importlib.import_module('transformers')
+    try:
+        import transformers
     except ImportError as e:
         raise UsageError("A pre-trained transformer needs the library `transformers`. Install it: "
                          "pip install 'mylib[text]'.") from e
+    return transformers
 
 def _build_encoder(kind, config):
     "Return an encoder of `transformers` with random weights"
