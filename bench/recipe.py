@@ -76,7 +76,7 @@ sets = {'three breeds': classes('oxford-iiit-pet/images', breed, 200, lambda o: 
         'points': (points, vision_learner, point_distance, lambda v: v)}
 
 
-def norm_layers(model): return [m for m in model[0].modules() if isinstance(m, torch.nn.modules.batchnorm._NormBase)]
+def norm_layers(model): return [m for m in (model.encoder if hasattr(model, 'encoder') else model[0]).modules() if isinstance(m, torch.nn.modules.batchnorm._NormBase)]
 
 
 def learner(name, args, seed):

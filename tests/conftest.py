@@ -17,3 +17,16 @@ def no_windows():
     yield
     plt.close('all')
     plt.switch_backend(before)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    "Run the command in an empty folder; returns the exit code and what was said"
+    from mylib.deploy.cli import main
+    monkeypatch.chdir(tmp_path)
+    def _run(*words):
+        try: code = main([str(o) for o in words])
+        except SystemExit as e: code = e.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+    return _run

@@ -6,21 +6,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mylib.deploy.cli import main
 
 how = '--arch', 'mobilenetv2_100', '--no-pretrained', '--epochs', '1', '--size', '32', '--lr', '1e-3', '--seed', '1'
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    "Run the command in an empty folder; returns the exit code and what was said"
-    monkeypatch.chdir(tmp_path)
-    def _run(*words):
-        try: code = main([str(o) for o in words])
-        except SystemExit as e: code = e.code
-        said = capsys.readouterr()
-        return code, said.out, said.err
-    return _run
 
 
 def draw(rng, size=(48, 40)):

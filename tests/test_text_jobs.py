@@ -7,22 +7,9 @@ import pandas as pd
 import pytest
 
 from mylib.core.testing import synth_texts
-from mylib.deploy.cli import main
 from mylib.deploy.load import load_learner
 
 how = '--epochs', '3', '--lr', '2e-2', '--seed', '1', '--bs', '16'
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    "Run the command in an empty folder; returns the exit code and what was said"
-    monkeypatch.chdir(tmp_path)
-    def _run(*words):
-        try: code = main([str(o) for o in words])
-        except SystemExit as e: code = e.code
-        said = capsys.readouterr()
-        return code, said.out, said.err
-    return _run
 
 
 def folder(path, df, encoding='utf-8'):

@@ -127,22 +127,26 @@ def _piece_html(text, share, largest):
     style = f'background:rgba({color},{alpha:.2f});border-bottom:2px {line} rgba({color},{min(1, alpha+0.3):.2f})'
     return f'<span style="{style}" title="{share:+.3f}">{_safe(text)}</span>'
 
-def _as_html(o):
-    "Return a text with its colors, and what they mean"
-    pieces,at = o.pieces,0
+def _drawn(o, draw, rest):
+    "Return a text, its pieces as `draw` and all else as `rest` makes them; and what is said of its end if that is cut"
+    largest,at = max((abs(s) for *_,s in o.pieces), default=0.),0
     parts:list = []
-    largest = max((abs(s) for *_,s in pieces), default=0.)
-    for a,b,s in pieces:
+    for a,b,s in o.pieces:
         if a>=_most: break
-        parts += _safe(o.text[at:a]),_piece_html(o.text[a:b], s, largest)
+        parts += rest(o.text[at:a]),draw(o.text[a:b], s, largest)
         at = b
     end = min(len(o.text), max(at, _most))
-    more = f' … and {len(o.text)-end:,} characters more' if end<len(o.text) else ''
+    more = f'… and {len(o.text)-end:,} characters more' if end<len(o.text) else ''
+    return f"{''.join(parts)}{rest(o.text[at:end])}",more
+
+def _as_html(o):
+    "Return a text with its colors, and what they mean"
+    inside,more = _drawn(o, _piece_html, _safe)
     legend = f'{_piece_html("speaks for", 1., 1.)} &nbsp; {_piece_html("speaks against", -1., 1.)}'
     head = (f'<b>{_safe(o.target)}</b>, score {o.score:.2f}: &nbsp; {legend} &nbsp; '
             f'(outside of the text {o.elsewhere:+.2f})')
-    body = f'<div dir="auto" style="white-space:pre-wrap;line-height:1.7">{"".join(parts)}{_safe(o.text[at:end])}</div>'
-    return f'<div style="max-width:48em"><div style="margin-bottom:.4em">{head}</div>{body}{more}</div>'
+    body = f'<div dir="auto" style="white-space:pre-wrap;line-height:1.7">{inside}</div>'
+    return f'<div style="max-width:48em"><div style="margin-bottom:.4em">{head}</div>{body}{more and " "+more}</div>'
 
 # %% ../../nbs/text/45_explain.ipynb #b29e24ac
 def _mark(share, largest):
@@ -150,21 +154,17 @@ def _mark(share, largest):
     if not largest or abs(share)<0.25*largest: return ''
     return ('+' if share>0 else '-')*(2 if abs(share)>=0.6*largest else 1)
 
+def _piece_text(text, share, largest):
+    "Return a piece in brackets if it is strong"
+    sign = _mark(share, largest)
+    return f'[{sign}{text}]' if sign else text
+
 def _as_text(o):
     "Return a text in which strong pieces stand in brackets"
-    pieces,at = o.pieces,0
-    parts:list = []
-    largest = max((abs(s) for *_,s in pieces), default=0.)
-    for a,b,s in pieces:
-        if a>=_most: break
-        sign = _mark(s, largest)
-        parts += o.text[at:a],f'[{sign}{o.text[a:b]}]' if sign else o.text[a:b]
-        at = b
-    end = min(len(o.text), max(at, _most))
-    more = f'\n… and {len(o.text)-end:,} characters more' if end<len(o.text) else ''
-    shown = '\n'.join(map(visible, f"{''.join(parts)}{o.text[at:end]}".split('\n')))
+    inside,more = _drawn(o, _piece_text, str)
+    shown = '\n'.join(map(visible, inside.split('\n')))
     return (f'{visible(o.target)}, score {o.score:.2f}; [+ speaks for it], [- against it], outside of the text '
-            f'{o.elsewhere:+.2f}\n{shown}{more}')
+            f"{o.elsewhere:+.2f}\n{shown}{more and chr(10)+more}")
 
 # %% ../../nbs/text/45_explain.ipynb #bb3c1aa2
 def _which(learn, target):

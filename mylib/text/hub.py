@@ -212,6 +212,12 @@ def _download(name, local):
     from huggingface_hub import snapshot_download
     return Path(snapshot_download(name, allow_patterns=_wanted, local_files_only=local))
 
+def _find_kept(name):
+    "Return the folder of a model that was downloaded as a whole before; `None`: there is none"
+    try: check_files(folder := _download(name, True))
+    except (OSError, ValueError): return None
+    return folder
+
 def find_folder(
     name:str|Path, # A folder, or a name of the Hugging Face hub such as 'answerdotai/ModernBERT-base'
 ) -> Path:
@@ -219,11 +225,7 @@ def find_folder(
     if Path(name).is_dir(): return Path(name)
     if not isinstance(name, str) or not re.fullmatch(r'[\w-][\w.-]*(/[\w-][\w.-]*)?', name, re.ASCII):
         raise MissingFile(f"There is no folder {name}. Check the path; the current folder is {Path.cwd()}.")
-    try:
-        check_files(folder := _download(name, True))
-        return folder
-    except Exception: pass # it is not there, or not as a whole
-    try: return _download(name, False)
+    try: return _find_kept(name) or _download(name, False)
     except Exception as e:
         why = (str(e).strip().splitlines() or [''])[0]
         raise UsageError(f"There is no folder {name!r}, and no model of this name could be downloaded from the hub "
